@@ -1,0 +1,118 @@
+# Each target sets up what it needs: a virtual environment, the tools, the compiled modules.
+# Needs Python >= 3.10, gcc and make; another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev
+PYTHONS ?= 3.10 3.11 3.12 3.13
+
+# Nothing of the caller's Python set-up may leak into ours.
+unexport PYTHONPATH
+unexport PYTHONHOME
+unexport PYTHONSTARTUP
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --require-virtualenv install --quiet
+
+# As in pyproject.toml's build-system: the build here is not isolated, so that it is quick.
+BUILD_TOOLS := "setuptools>=77" "Cython>=3.1,<4"
+
+NATIVE := $(wildcard shmqueue/*.pyx shmqueue/*.pxd shmqueue/_native/*.h)
+FLAGS := $(strip debug=$(SHMQUEUE_DEBUG) sanitize=$(SHMQUEUE_SANITIZE) cc=$(CC))
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-all check lint format bench docs-table clean distclean FORCE
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
+
+# --- set-up, each step redone only when what it stands on changed ---------------------------------
+
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "There is no $(PYTHON) here; shmqueue needs Python 3.10 or later: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) tools/check_machine.py
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.tools: Makefile | $(VENV)/.created
+	$(PIP) $(BUILD_TOOLS)
+	@touch $@
+
+# Rewritten only when the flags differ from those of the last build.
+$(VENV)/.flags: FORCE | $(VENV)/.created
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+$(VENV)/.built: $(NATIVE) setup.py $(VENV)/.flags $(VENV)/.tools
+	$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/.built
+	$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+
+READY := $(VENV)/.built $(VENV)/.installed
+
+$(VENV)/.bench: benchmarks/requirements.txt $(READY)
+	$(PIP) --requirement benchmarks/requirements.txt
+	@touch $@
+
+# --- the work --------------------------------------------------------------------------------------
+
+build: $(READY) ## compile the extension modules in place
+
+demo: $(READY) ## the queue at its main job, on real input
+	$(PY) -m shmqueue demo
+
+test: $(READY) ## the test suite
+	$(PY) -m pytest $(ARGS)
+
+test-all: ## the test suite on each Python of PYTHONS that is here
+	@failed=; left_out=; \
+	for version in $(PYTHONS); do \
+	    if python=$$(sh tools/find_python.sh $$version); then \
+	        echo "== Python $$version"; \
+	        $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version EXTRAS=test \
+	            || failed="$$failed $$version"; \
+	    else left_out="$$left_out $$version"; fi; \
+	done; \
+	test -z "$$left_out" || echo "not found, so not tested:$$left_out"; \
+	test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
+
+check: lint $(READY) ## format, lint, types, stubs, layers, docs table
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest shmqueue --mypy-config-file pyproject.toml \
+	    --allowlist tools/stubtest_allowlist.txt --ignore-unused-allowlist
+	$(PY) tools/field_table.py --check
+	$(PY) -m pytest -q tests/test_layers.py tests/test_exports.py tests/test_comments.py
+
+lint: $(READY)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint shmqueue
+	$(PY) tools/check_headers.py
+	$(PY) tools/check_atomics.py
+	$(PY) tools/check_length.py
+
+format: $(READY) ## put the Python files into the house's format
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(VENV)/.bench ## run the benchmarks, write their tables and plot
+	@mkdir -p build docs/img
+	$(PY) -m benchmarks.run --out build/benchmarks.json
+	$(PY) -m benchmarks.report build/benchmarks.json --markdown docs/benchmarks.md \
+	    --png docs/img/benchmarks.png --readme README.md
+
+docs-table: $(READY) ## write docs/layout.md anew from the code
+	$(PY) tools/field_table.py
+
+clean: ## remove what was built
+	rm -rf build dist *.egg-info shmqueue/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -f .venv*/.built .venv*/.flags .venv*/.installed
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the virtual environments too
+	rm -rf .venv .venv-*

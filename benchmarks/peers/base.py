@@ -1,0 +1,88 @@
+"""What every adapter offers.
+
+A peer creates a *channel* in the case's parent process. The workers are forked from it, and each
+opens its *ends* there: queues with a name are attached by name, the others are inherited. An end
+carries the library's own bound methods, so that no wrapper is timed.
+"""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+
+SLOTS = 1024
+"""Items that a queue may hold, for queues that count items."""
+
+SLOT_BYTES = 256
+"""Bytes of a slot where slots have a size."""
+
+RING_BYTES = SLOTS * SLOT_BYTES
+"""Size of the buffer, for queues that count bytes: the same memory."""
+
+
+def _nothing():
+    pass
+
+
+@dataclass
+class End:
+    """One process's way into a queue; an absent method is None.
+
+    `close` says that this process is done with the end and must not lose what it has put.
+    """
+
+    put: object = None
+    get: object = None
+    put_batch: object = None
+    get_batch: object = None
+    close: object = _nothing
+
+
+class Channel:
+    """A queue that exists."""
+
+    def open(self, role, index):
+        """Return the end for "producer" or "consumer" number `index`, in the calling process."""
+        raise NotImplementedError
+
+    def open_local(self):
+        """Return one end that puts and gets, for the scenario within one process."""
+        raise NotImplementedError
+
+    def close(self):
+        """Remove the queue; called once, by the process that created it."""
+
+
+class Peer:
+    """A library's queue. Subclasses set the fields and implement `create`."""
+
+    key = ""
+    label = ""
+    module = ""
+    distribution = None
+    payloads = frozenset({"bytes8", "int", "str", "dict", "object"})
+    carries = "any object"
+    has_batches = False
+
+    def create(self, name, case, directory):
+        """Create the queue `name`; sockets and the like go into `directory`."""
+        raise NotImplementedError
+
+    def unsupported(self, case):
+        """Why this queue cannot run the case, or None if it can."""
+        if case.payload not in self.payloads:
+            return f"carries {self.carries} only"
+        if case.scenario == "batch" and not self.has_batches:
+            return "has no call for several items"
+        return None
+
+    def is_installed(self):
+        return importlib.util.find_spec(self.module) is not None
+
+    def version(self):
+        """The installed version, or None for what has none, as a source tree."""
+        if self.distribution is None:
+            return None
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None

@@ -1,0 +1,68 @@
+"""pyzmq over ipc: PUSH to PULL.
+
+There is no queue in the middle, only a pair of sockets with a buffer each, so several producers
+*and* several consumers would need a broker: unsupported. With one producer and several consumers
+PUSH deals items out in turn; the buffers are unlimited there, because a limit makes it skip a
+consumer that is behind, and the consumers count on equal shares.
+"""
+
+import os
+
+from benchmarks.peers.base import SLOTS, Channel, End, Peer
+
+
+class PushPull(Peer):
+    key = "pyzmq"
+    label = "pyzmq PUSH/PULL ipc"
+    module = "zmq"
+    distribution = "pyzmq"
+
+    def create(self, name, case, directory):
+        return _Channel(os.path.join(directory, name), case)
+
+    def unsupported(self, case):
+        if case.producers > 1 and case.consumers > 1:
+            return "several producers and consumers need a broker"
+        return super().unsupported(case)
+
+
+class _Channel(Channel):
+    def __init__(self, path, case):
+        self._endpoints = [f"ipc://{path}{i}" for i in range(case.consumers)]
+        self._raw = case.payload == "bytes8"
+        # A limit counts for each of the two sockets: together they hold SLOTS items.
+        self._limit = SLOTS // 2 if case.consumers == 1 else 0
+
+    def open(self, role, index):
+        return self._open(_context(), role, index)
+
+    def open_local(self):
+        context = _context()
+        puller = self._open(context, "consumer", 0)
+        pusher = self._open(context, "producer", 0)
+        return End(put=pusher.put, get=puller.get)
+
+    def _open(self, context, role, index):
+        import zmq
+
+        socket = context.socket(zmq.PUSH if role == "producer" else zmq.PULL)
+        socket.set_hwm(self._limit)
+        if role == "producer":
+            for endpoint in self._endpoints:
+                socket.connect(endpoint)
+        else:
+            socket.bind(self._endpoints[index])
+
+        def close():
+            socket.close()
+            context.term()  # waits until everything is sent
+
+        if self._raw:
+            return End(put=socket.send, get=socket.recv, close=close)
+        return End(put=socket.send_pyobj, get=socket.recv_pyobj, close=close)
+
+
+def _context():
+    import zmq
+
+    return zmq.Context()

@@ -1,0 +1,58 @@
+"""The floors that shmqueue is held to, on a machine with two cores.
+
+Each is a ratio, ours to theirs, within the same round; its median over the rounds must reach the
+floor. It is taken so that above 1 shmqueue is faster, for rates and for times alike. A ceiling is
+a figure of ours alone.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Floor:
+    """`case` of ours must be at least `ratio` times `peer` on the case `against`."""
+
+    case: str
+    peer: str
+    ratio: float
+    against: str = ""
+
+    @property
+    def other_case(self):
+        return self.against or self.case
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The value of ours on `case` must stay below `limit`."""
+
+    case: str
+    limit: float
+
+
+OURS = "shmqueue"
+
+TARGETS = (
+    Floor("local/bytes8", "hyperq-bytes", 1.2),
+    Floor("local/bytes8", "zeroq", 3.5),
+    Floor("local/bytes8", "mp-queue", 120),
+    Floor("local/int", "mp-queue", 60),
+    Floor("local/str", "mp-queue", 60),
+    Floor("local/dict", "mp-queue", 12),
+    Floor("spsc/bytes8", "hyperq-bytes", 2),
+    Floor("spsc/bytes8", "zeroq", 5),
+    Floor("spsc/bytes8", "mp-queue", 45),
+    Floor("spsc/int", "mp-queue", 30),
+    Floor("spsc/dict", "mp-queue", 12),
+    Floor("spsc/object", "mp-queue", 4),
+    Floor("batch/int", OURS, 2.5, against="spsc/int"),
+    Floor("mpmc/4x4", "mp-queue", 10),
+    Floor("mpmc/8x1", "mp-queue", 10),
+    Floor("mpmc/1x8", "mp-queue", 10),
+    Floor("mpmc/4x4", OURS, 0.4, against="spsc/int"),
+    Floor("mpmc/8x1", OURS, 0.4, against="spsc/int"),
+    Floor("mpmc/1x8", OURS, 0.4, against="spsc/int"),
+    Floor("pingpong/bytes8", "hyperq-bytes", 1),
+    Floor("wake/bytes8", "hyperq-bytes", 1),
+    Ceiling("idle/bytes8", 2.0),
+)

@@ -1,0 +1,698 @@
+# cython: binding=False
+"""The protocol over shared memory, for Python: mappings, seats, the GIL, statuses as exceptions.
+
+What two processes do to one segment stands in the headers of ``_native``; the essays there say why
+it is right. This module maps a segment, takes a seat in it, and calls the protocol: with the GIL
+held while an attempt takes nanoseconds, without it while one waits or copies much.
+Payloads go in and out as bytes with a kind; what they mean is the codec's business.
+"""
+
+import errno
+import os
+import threading
+from queue import Empty, Full
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport errno as c_errno
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from shmqueue.errors import (
+    CorruptSegmentError,
+    ForeignSegmentError,
+    NoFreeSeatError,
+    SegmentVersionError,
+    TruncatedSegmentError,
+)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *, size_t, int, int, int, int64_t)
+    int munmap(void *, size_t)
+    int madvise(void *, size_t, int)
+    enum: PROT_READ
+    enum: PROT_WRITE
+    enum: MAP_SHARED
+    enum: MADV_DONTDUMP
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "_native/wait.h" nogil:
+    ctypedef struct shmq_header:
+        uint64_t magic
+        uint32_t layout_version
+        uint32_t byte_order
+        uint8_t uuid[16]
+        uint64_t segment_bytes
+        uint64_t capacity
+        uint64_t item_size
+        uint64_t blocks_offset
+        uint64_t pool_limit_bytes
+        uint32_t max_seats
+        uint32_t serializer
+        uint32_t checksum
+        uint64_t created_realtime_ns
+        uint32_t head_count
+
+    ctypedef struct shmq_field:
+        const char *structure
+        const char *field
+        uint32_t offset
+        uint32_t size
+        const char *meaning
+
+    const shmq_field shmq_fields[1]
+    enum: SHMQ_FIELD_COUNT
+    enum: SHMQ_BUSY
+    enum: SHMQ_TIMEOUT
+    enum: SHMQ_INTERRUPTED
+    enum: SHMQ_CLOSED
+    enum: SHMQ_NO_MEMORY
+    enum: SHMQ_FOREIGN
+    enum: SHMQ_TRUNCATED
+    enum: SHMQ_VERSION
+    enum: SHMQ_WRONG_BYTE_ORDER
+    enum: SHMQ_NO_SEAT
+    enum: SHMQ_SYSTEM
+    uint64_t SHMQ_MAGIC
+    enum: SHMQ_LAYOUT_VERSION
+    enum: SHMQ_BYTE_ORDER
+    enum: SHMQ_END_TAIL
+    enum: SHMQ_END_POOL
+    enum: SHMQ_END_HEAD0
+    enum: SHMQ_END_OPEN
+
+    int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
+                  uint64_t pool_limit_bytes)
+    uint32_t shmq_header_checksum(shmq_header)
+    int shmq_header_check(const shmq_header *, uint64_t file_bytes)
+    void shmq_view_set(shmq_view *, uint8_t *base, const shmq_header *)
+    void shmq_view_forget_cursors(shmq_view *)
+    int shmq_fd_is_ours(const shmq_view *)
+    uint64_t shmq_epoch_begin()
+    bint shmq_view_is_mine(const shmq_view *)
+    void shmq_view_set_mine(shmq_view *, uint64_t epoch)
+    int shmq_seat_take(shmq_view *, int fd)
+    void shmq_seat_leave(shmq_view *)
+    int shmq_seat_is_held(const shmq_view *, uint32_t seat)
+    uint32_t shmq_seats_granted(const shmq_view *)
+    void shmq_sweep_after_the_dead(const shmq_view *)
+    void shmq_end_ring_all(shmq_end *)
+    bint shmq_has_room(const shmq_view *, uint64_t count)
+    int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count)
+    int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                      shmq_taken *, uint64_t *count)
+    void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,
+                          const uint32_t *closed)
+    void shmq_waiter_end(const shmq_view *, shmq_waiter *, int gave_up)
+    int shmq_put(shmq_view *, const shmq_record *, uint64_t count, shmq_waiter *)
+    int shmq_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                  shmq_taken *, uint64_t *count, shmq_waiter *)
+    int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
+    uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index)
+    void shmq_block_free(const shmq_view *, uint32_t index)
+    void copy_in(void *, const void *, size_t)
+    void copy_out(void *, const void *, size_t)
+
+cdef extern from "_native/snapshot.h" nogil:
+    ctypedef struct shmq_counters:
+        uint64_t items_put
+        uint64_t bytes_put
+        uint64_t blocked_full_count
+        uint64_t blocked_full_ns
+        uint64_t items_got
+        uint64_t bytes_got
+        uint64_t blocked_empty_count
+        uint64_t blocked_empty_ns
+        uint64_t takeovers
+
+    ctypedef struct shmq_snapshot:
+        uint64_t tail
+        uint64_t head
+        uint64_t high_water_mark
+        uint64_t oldest_put_ns
+        uint64_t pool_bytes
+        uint64_t pool_free_bytes
+        shmq_counters totals
+
+    ctypedef struct shmq_seat_snapshot:
+        shmq_counters own
+        uint64_t attached_ns
+        uint64_t active_ns
+        uint32_t pid
+
+    void shmq_snapshot_ends(const shmq_view *, uint64_t *head, uint64_t *tail)
+    void shmq_snapshot_take(const shmq_view *, shmq_snapshot *)
+    bint shmq_snapshot_seat(const shmq_view *, uint32_t index, shmq_seat_snapshot *)
+
+# Below this, releasing the GIL costs more than the copy.
+cdef enum:
+    LARGE_COPY_BYTES = 65536
+    SPIN_NS = 20000
+
+# One thread at a time gives this process an epoch or a seat.
+_process_lock = threading.RLock()
+
+
+def _after_fork_in_child():
+    # Another thread of the parent may have held it; that thread is not here to let go.
+    global _process_lock
+    _process_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def layout_fields():
+    """The memory layout: (structure, field, offset, size, meaning) of every field."""
+    return [
+        (
+            shmq_fields[i].structure.decode(),
+            shmq_fields[i].field.decode(),
+            shmq_fields[i].offset,
+            shmq_fields[i].size,
+            shmq_fields[i].meaning.decode(),
+        )
+        for i in range(SHMQ_FIELD_COUNT)
+    ]
+
+
+def layout_version():
+    """The version of the memory layout that this build reads and writes."""
+    return SHMQ_LAYOUT_VERSION
+
+
+def plan_segment(capacity, item_size, max_processes, pool_limit_bytes):
+    """Say how large a segment of this geometry is.
+
+    Returns
+    -------
+    tuple of int
+        Length of the file in bytes, and how many of them are reserved from the start.
+
+    Raises
+    ------
+    ValueError
+        If no segment can have this geometry.
+    """
+    cdef shmq_header header
+    memset(&header, 0, sizeof(header))
+    if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes):
+        raise ValueError(
+            f"capacity={capacity} slots for items of {item_size} bytes are more than one segment"
+            " can hold (64 TiB); larger items than item_size need no larger slots"
+        )
+    return header.segment_bytes, header.blocks_offset
+
+
+def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes, int serializer,
+                   bytes uuid not None, created_realtime_ns):
+    """Write the header of a new segment into a file whose memory is already reserved."""
+    cdef shmq_header header
+    cdef shmq_header *shared
+    cdef shmq_end *ends
+    memset(&header, 0, sizeof(header))
+    if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
+                                        pool_limit_bytes):
+        raise ValueError("no segment can have this geometry")
+    header.layout_version = SHMQ_LAYOUT_VERSION
+    header.byte_order = SHMQ_BYTE_ORDER
+    memcpy(header.uuid, PyBytes_AS_STRING(uuid), 16)
+    header.serializer = serializer
+    header.created_realtime_ns = created_realtime_ns
+    header.head_count = 1
+    header.magic = SHMQ_MAGIC
+    header.checksum = shmq_header_checksum(header)
+    cdef void *base = mmap(NULL, header.blocks_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    if base == <void *>-1:
+        error = c_errno
+        raise OSError(error, f"cannot map a new segment: {os.strerror(error)}")
+    shared = <shmq_header *>base
+    cdef uint64_t magic = header.magic
+    header.magic = 0
+    shared[0] = header
+    cdef shmq_view view
+    shmq_view_set(&view, <uint8_t *>base, &header)
+    ends = view.ends
+    ends[SHMQ_END_TAIL].state = SHMQ_END_OPEN
+    ends[SHMQ_END_TAIL].gate = SHMQ_END_HEAD0
+    ends[SHMQ_END_POOL].state = SHMQ_END_OPEN
+    ends[SHMQ_END_HEAD0].state = SHMQ_END_OPEN
+    ends[SHMQ_END_HEAD0].gate = SHMQ_END_TAIL
+    # Last; and the segment has no name yet, so nobody sees a half-written one anyhow.
+    shared.magic = magic
+    munmap(base, header.blocks_offset)
+
+
+cdef class Attachment:
+    """One process's hold on a segment: the mapping, and a seat in it.
+
+    Shared by all handles that the process has on the segment. Detaches when the last of them lets
+    go, so that no call in another thread ever loses its memory.
+
+    Parameters
+    ----------
+    fd : int
+        The segment, open for reading and writing; belongs to the attachment from here on.
+    path : str
+        Its name in the file system, for messages and for opening it again.
+
+    Raises
+    ------
+    ForeignSegmentError, TruncatedSegmentError, SegmentVersionError, CorruptSegmentError
+        If this is not a sound segment of this layout.
+    NoFreeSeatError
+        If as many processes are attached as the segment has seats.
+    OSError
+        If it can't be mapped.
+    """
+
+    def __cinit__(self, int fd, str path not None):
+        cdef shmq_header header
+        self.path = path
+        self.view = <shmq_view *>aligned_alloc(64, (sizeof(shmq_view) + 63) // 64 * 64)
+        if self.view == NULL:
+            os.close(fd)
+            raise MemoryError
+        memset(self.view, 0, sizeof(shmq_view))
+        self.view.fd = fd
+        status = os.fstat(fd)
+        self.view.device = status.st_dev
+        self.view.inode = status.st_ino
+        text = os.pread(fd, sizeof(header), 0)
+        memset(&header, 0, sizeof(header))
+        memcpy(&header, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        _raise_for_header(shmq_header_check(&header, status.st_size), path, &header,
+                          status.st_size)
+        cdef void *base = mmap(NULL, header.segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                               0)
+        if base == <void *>-1:
+            error = c_errno
+            raise OSError(
+                error,
+                f"cannot map the {header.segment_bytes} bytes of address range that {path} has"
+                f" ({os.strerror(error)}); is RLIMIT_AS set?",
+            )
+        madvise(base, header.segment_bytes, MADV_DONTDUMP)
+        shmq_view_set(self.view, <uint8_t *>base, &header)
+        self.view.spin_ns = SPIN_NS if len(os.sched_getaffinity(0)) > 1 else 0
+        self.uuid = bytes(header.uuid[:16])
+        self.serializer = header.serializer
+        self.take_seat()
+
+    def __dealloc__(self):
+        if self.view == NULL:
+            return
+        # In a forked child that never used it, the seat and its page are the parent's.
+        if self.view.epoch != 0 and shmq_view_is_mine(self.view):
+            shmq_seat_leave(self.view)
+        if self.view.base != NULL:
+            munmap(self.view.base, self.view.mapped_bytes)
+        if shmq_fd_is_ours(self.view):
+            os.close(self.view.fd)
+        free(self.view)
+
+    # ---- who we are ----
+
+    cdef int take_seat(self) except -1:
+        """Give this process a seat, unless it has one: on attaching, and first thing in a child."""
+        cdef uint64_t epoch
+        cdef int status
+        with _process_lock:
+            epoch = shmq_epoch_begin()
+            if epoch == 0:
+                raise OSError(errno.ENOMEM, "no memory to notice forks with (MADV_WIPEONFORK)")
+            if self.view.epoch == epoch:
+                return 0
+            # Not unmapped: a child doesn't have the page; something else may be in its place.
+            self.view.anchor = NULL
+            shmq_view_forget_cursors(self.view)
+            status = shmq_seat_take(self.view, self._open_again())
+            error = c_errno
+            if status == SHMQ_NO_SEAT:
+                raise NoFreeSeatError(
+                    f"all {self.view.max_seats} seats of {self.path} are taken: create the queue"
+                    " with a larger max_processes, or close it in processes that are done with it"
+                )
+            if status != SHMQ_OK:
+                raise OSError(error, f"cannot take a seat in {self.path}: {os.strerror(error)}")
+            shmq_view_set_mine(self.view, epoch)
+            shmq_sweep_after_the_dead(self.view)
+        return 0
+
+    def _open_again(self):
+        """Open the segment once more, as a description of its own, whatever became of its name."""
+        cdef bint fd_is_good = shmq_fd_is_ours(self.view)
+        ways = [f"/proc/self/fd/{self.view.fd}"] if fd_is_good else []
+        ways.append(self.path)
+        for way in ways:
+            try:
+                fd = os.open(way, os.O_RDWR | os.O_CLOEXEC)
+            except OSError:
+                continue
+            status = os.fstat(fd)
+            if status.st_ino == self.view.inode and status.st_dev == self.view.device:
+                if not fd_is_good:
+                    self.view.fd = os.open(way, os.O_RDWR | os.O_CLOEXEC)
+                return fd
+            os.close(fd)
+        raise OSError(
+            errno.EBADF,
+            f"cannot reach {self.path} any more: its name is gone or another's, and the descriptor"
+            " to it was closed",
+        )
+
+    @property
+    def inode(self):
+        """Device and inode of the segment: what tells it from another of the same name."""
+        return self.view.device, self.view.inode
+
+    @property
+    def capacity(self):
+        """Slots of the ring."""
+        return self.view.capacity
+
+    @property
+    def item_size(self):
+        """Payload bytes that every slot is sure to hold itself."""
+        return self.view.item_size
+
+    @property
+    def max_processes(self):
+        """Seats: how many processes may be attached at once."""
+        return self.view.max_seats
+
+    # ---- putting and taking ----
+
+    cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
+                 const uint32_t *closed) except -1:
+        """Put all records or none; raises Full, ValueError when closed, or what a signal raises."""
+        cdef int status
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        # Said twice, so that the compiler makes the common case without a loop.
+        if count == 1:
+            status = shmq_try_put(self.view, records, 1)
+        else:
+            status = shmq_try_put(self.view, records, count)
+        if status == SHMQ_OK:
+            return 0
+        cdef shmq_waiter waiter
+        shmq_waiter_init(&waiter, deadline_ns, count, closed)
+        while True:
+            with nogil:
+                status = shmq_put(self.view, records, count, &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+            self._look_at_signals(&waiter)
+        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if status == SHMQ_OK:
+            return 0
+        if status == SHMQ_TIMEOUT:
+            raise Full
+        self._raise_for(status)
+
+    cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                  shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
+                  const uint32_t *closed) except -1:
+        """Take 1..max_items; SHMQ_OK, or SHMQ_NEED when the first one needs a larger buffer.
+
+        Raises Empty, ValueError when closed, CorruptSegmentError, or what a signal handler raises.
+        """
+        cdef int status
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        if max_items == 1:
+            status = shmq_try_take(self.view, 1, buffer, buffer_bytes, taken, count)
+        else:
+            status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
+        if status == SHMQ_OK or status == SHMQ_NEED:
+            return status
+        cdef shmq_waiter waiter
+        if status != SHMQ_CORRUPT:
+            shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+            while True:
+                with nogil:
+                    status = shmq_take(self.view, max_items, buffer, buffer_bytes, taken, count,
+                                       &waiter)
+                if status != SHMQ_INTERRUPTED:
+                    break
+                self._look_at_signals(&waiter)
+            shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+            if status == SHMQ_OK or status == SHMQ_NEED:
+                return status
+        if status == SHMQ_TIMEOUT:
+            raise Empty
+        self._raise_for(status)
+
+    cdef int try_take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                      shmq_taken *taken, uint64_t *count) except -1000:
+        """One attempt, and the protocol's own answer to it."""
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        return shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
+
+    cdef bint has_room(self, uint64_t count) noexcept:
+        return shmq_has_room(self.view, count)
+
+    cdef int _look_at_signals(self, shmq_waiter *waiter) except -1:
+        try:
+            PyErr_CheckSignals()
+        except BaseException:
+            shmq_waiter_end(self.view, waiter, True)
+            raise
+        return 0
+
+    cdef int _raise_for(self, int status) except -1:
+        cdef int error = c_errno
+        if status == SHMQ_CLOSED:
+            raise ValueError(f"the queue on {self.path} was closed during this call")
+        if status == SHMQ_CORRUPT:
+            raise CorruptSegmentError(
+                f"{self.path} contradicts itself: something else wrote into it"
+            )
+        if status == SHMQ_SYSTEM:
+            raise OSError(error, f"{self.path}: {os.strerror(error)}")
+        raise SystemError(f"status {status} of the protocol was not expected here")
+
+    # ---- blocks: the payload of large items ----
+
+    cdef int block_write(self, const void *data, uint64_t size, shmq_block_ref *ref,
+                         uint64_t deadline_ns, const uint32_t *closed) except -1:
+        """Copy a payload into a block of its own, which a record may then refer to."""
+        cdef int status
+        cdef uint8_t *target
+        cdef shmq_waiter waiter
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        while True:
+            with nogil:
+                status = shmq_block_take(self.view, size, &ref.block, &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+            self._look_at_signals(&waiter)
+        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if status == SHMQ_TIMEOUT:
+            raise Full
+        if status == SHMQ_NO_MEMORY:
+            self._raise_no_memory(size)
+        if status != SHMQ_OK:
+            self._raise_for(status)
+        ref.reserved = 0
+        ref.length = size
+        target = shmq_block_bytes(self.view, ref.block)
+        if target == NULL:
+            self._raise_for(SHMQ_CORRUPT)
+        if size < LARGE_COPY_BYTES:
+            copy_in(target, data, size)
+        else:
+            with nogil:
+                copy_in(target, data, size)
+        return 0
+
+    cdef int block_drop(self, const shmq_block_ref *ref) except -1:
+        """Give a block back that was not put after all."""
+        shmq_block_free(self.view, ref.block)
+        return 0
+
+    cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1:
+        """Copy the payload of a taken item out of its block, and give the block back."""
+        cdef const uint8_t *source = shmq_block_bytes(self.view, taken.block)
+        if source == NULL:
+            self._raise_for(SHMQ_CORRUPT)
+        if taken.length < LARGE_COPY_BYTES:
+            copy_out(buffer, source, taken.length)
+        else:
+            with nogil:
+                copy_out(buffer, source, taken.length)
+        shmq_block_free(self.view, taken.block)
+        return 0
+
+    def _raise_no_memory(self, size):
+        system = os.fstatvfs(self.view.fd)
+        available = system.f_bavail * system.f_frsize
+        raise OSError(
+            errno.ENOSPC,
+            f"no shared memory for an item of {size} bytes: wanted {size}, available {available}"
+            f" in {os.path.dirname(self.path)} and at most {self.view.pool_limit_bytes} for all"
+            " large items of this queue; the queue is as before",
+        )
+
+    # ---- looking ----
+
+    cdef uint64_t size(self) noexcept:
+        cdef uint64_t head, tail
+        shmq_snapshot_ends(self.view, &head, &tail)
+        return tail - head
+
+    def qsize(self):
+        """How many items were in the ring at one moment that is already past."""
+        return self.size()
+
+    def ring_bells(self):
+        """Wake everyone who sleeps on this queue, so that they look whether they should."""
+        shmq_end_ring_all(&self.view.ends[SHMQ_END_TAIL])
+        shmq_end_ring_all(&self.view.ends[SHMQ_END_POOL])
+        shmq_end_ring_all(&self.view.ends[SHMQ_END_HEAD0])
+
+    def snapshot(self):
+        """Sequences, marks and totals, in items, bytes and nanoseconds.
+
+        Returns
+        -------
+        dict
+            ``oldest_age_ns`` is None when the ring is empty.
+        """
+        cdef shmq_snapshot seen
+        shmq_snapshot_take(self.view, &seen)
+        result = _counters_dict(&seen.totals)
+        result["tail"] = seen.tail
+        result["head"] = seen.head
+        result["high_water_mark"] = seen.high_water_mark
+        result["pool_bytes"] = seen.pool_bytes
+        result["pool_free_bytes"] = seen.pool_free_bytes
+        result["oldest_age_ns"] = (
+            max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
+        )
+        return result
+
+    def seat_rows(self):
+        """A dict for each seat that is taken, or that its last holder left by dying."""
+        cdef shmq_seat_snapshot row
+        cdef uint32_t index
+        cdef uint64_t now = now_ns()
+        rows = []
+        for index in range(shmq_seats_granted(self.view)):
+            if not shmq_snapshot_seat(self.view, index, &row):
+                continue
+            seen = _counters_dict(&row.own)
+            seen["seat"] = index
+            seen["pid"] = row.pid
+            seen["alive"] = shmq_seat_is_held(self.view, index) != 0
+            seen["attached_ns"] = max(0, <int64_t>(now - row.attached_ns))
+            seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))
+            rows.append(seen)
+        return rows
+
+    # ---- raw payloads, for tests and tools: no codec ----
+
+    def put_payloads(self, payloads, timeout=None):
+        """Put (kind, bytes) pairs, each of which fits a slot, as one batch."""
+        cdef uint32_t never = 0
+        cdef uint64_t i, count = len(payloads)
+        if count > self.view.capacity:
+            raise ValueError(f"{count} payloads are more than {self.view.capacity} slots")
+        if count == 0:
+            return
+        cdef shmq_record *records = <shmq_record *>malloc(count * sizeof(shmq_record))
+        if records == NULL:
+            raise MemoryError
+        try:
+            for i in range(count):
+                kind, data = payloads[i]
+                if len(data) > self.view.slot_payload_bytes:
+                    raise ValueError(f"{len(data)} bytes don't fit a slot")
+                records[i].data = PyBytes_AS_STRING(data)
+                records[i].length = records[i].item_bytes = len(data)
+                records[i].kind = kind
+                records[i].flags = 0
+            self.put(records, count, _deadline(timeout), &never)
+        finally:
+            free(records)
+
+    def take_payloads(self, max_items=1, timeout=None, buffer_bytes=65536):
+        """Take 1..max_items as a list of (kind, bytes)."""
+        cdef uint32_t never = 0
+        cdef uint64_t i, count = 0
+        cdef uint64_t limit = min(max(1, max_items), self.view.capacity)
+        cdef shmq_taken *taken = <shmq_taken *>malloc(limit * sizeof(shmq_taken))
+        if taken == NULL:
+            raise MemoryError
+        try:
+            while True:
+                buffer = PyBytes_FromStringAndSize(NULL, buffer_bytes)
+                if self.take(limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes, taken,
+                             &count, _deadline(timeout), &never) == SHMQ_OK:
+                    break
+                buffer_bytes = taken[0].length
+            if taken[0].block != SHMQ_NO_BLOCK:
+                self.block_read(&taken[0], <uint8_t *>PyBytes_AS_STRING(buffer))
+            return [
+                (taken[i].kind, buffer[taken[i].offset : taken[i].offset + taken[i].length])
+                for i in range(count)
+            ]
+        finally:
+            free(taken)
+
+
+cdef uint64_t _deadline(timeout) except? 1:
+    if timeout is None:
+        return SHMQ_NO_DEADLINE
+    if timeout <= 0:
+        return AT_ONCE
+    return now_ns() + <uint64_t>(timeout * 1e9)
+
+
+cdef _counters_dict(const shmq_counters *counters):
+    return {
+        "items_put": counters.items_put,
+        "items_got": counters.items_got,
+        "bytes_put": counters.bytes_put,
+        "bytes_got": counters.bytes_got,
+        "blocked_full_count": counters.blocked_full_count,
+        "blocked_full_ns": counters.blocked_full_ns,
+        "blocked_empty_count": counters.blocked_empty_count,
+        "blocked_empty_ns": counters.blocked_empty_ns,
+        "takeovers": counters.takeovers,
+    }
+
+
+cdef int _raise_for_header(int status, str path, const shmq_header *header,
+                           file_bytes) except -1:
+    if status == SHMQ_OK:
+        return 0
+    if status == SHMQ_TRUNCATED:
+        raise TruncatedSegmentError(
+            f"{path} is cut off: it has {file_bytes} bytes"
+            + (
+                f", its header says {header.segment_bytes}"
+                if file_bytes >= <uint64_t>sizeof(shmq_header)
+                else f", a header alone has {sizeof(shmq_header)}"
+            )
+        )
+    if status == SHMQ_VERSION:
+        raise SegmentVersionError(
+            f"{path} has layout version {header.layout_version}, this build of shmqueue reads"
+            f" version {SHMQ_LAYOUT_VERSION}: use one version of shmqueue in all processes, or"
+            " unlink the segment and create it anew"
+        )
+    if status == SHMQ_WRONG_BYTE_ORDER:
+        raise SegmentVersionError(f"{path} was made by a machine of another byte order")
+    if status == SHMQ_CORRUPT:
+        raise CorruptSegmentError(
+            f"the header of {path} was overwritten: its fields don't agree with its checksum"
+        )
+    raise ForeignSegmentError(f"{path} is not a shmqueue segment: something else made it")

@@ -1,0 +1,370 @@
+/* Blocks: where the payload of a large item lies, outside the ring, inside the segment.
+ *
+ * The pool grows through its address range and never shrinks it; a block keeps its size for good,
+ * one of SHMQ_SIZE_CLASSES (four steps to each doubling, in pages). Memory is reserved before it is
+ * touched, so that a full /dev/shm is an error and not a SIGBUS.
+ *
+ * State of a block       word                 who may change it
+ *   free                 0                    anyone: CAS to held
+ *   held                 tag | 1              the seat of the tag: filling it, or copying it out
+ *   queued               tag | 2              the next taker of the slot that refers to it: to held
+ *   ... of a dead seat                        a sweeper that holds the head's owner word: CAS from
+ *                                             the exact word to free, unless a slot refers to it
+ *
+ * Kill points. A producer killed while it fills, or before it commits, leaves a block that no slot
+ * of [head, tail) refers to. A consumer killed between marking the block and moving the head leaves
+ * one that a slot does refer to: the item is still in, and the next taker marks it anew. After
+ * moving the head it leaves one that no slot refers to. So a sweep has a single question: is a slot
+ * referring to it? `sequence` names the only slot that can, and the head's owner word keeps takers
+ * away while it is asked (I6).
+ *
+ * All of shmq_class is hints: wrong ones cost time, never correctness.
+ */
+#ifndef SHMQ_BLOCKS_H
+#define SHMQ_BLOCKS_H
+
+#include "ring.h"
+
+enum { SHMQ_BLOCK_FREE = 0, SHMQ_BLOCK_HELD = 1, SHMQ_BLOCK_QUEUED = 2 };
+
+static inline shmq_end *shmq_pool_end(const shmq_view *view) { return &view->ends[SHMQ_END_POOL]; }
+
+/* ---- sizes ------------------------------------------------------------------------------------ */
+
+static inline uint32_t shmq_class_of(uint64_t pages) {
+  if (pages <= 4) return (uint32_t)pages - 1;
+  uint64_t last = pages - 1;
+  uint32_t log2 = 63 - (uint32_t)__builtin_clzll(last);
+  return (log2 - 2) * 4 + (uint32_t)(last >> (log2 - 2) & 3) + 4;
+}
+
+static inline uint64_t shmq_class_pages(uint32_t class_index) {
+  if (class_index < 4) return class_index + 1;
+  return (uint64_t)(class_index % 4 + 5) << (class_index / 4 - 1);
+}
+
+/* ---- descriptors, with their values checked ------------------------------------------------- */
+
+/* How many descriptors exist; bounded, whatever stands there. */
+static inline uint32_t shmq_block_count(const shmq_view *view) {
+  /* acquire: pairs with the release store in shmq_pool_grow: descriptors before their count. */
+  uint64_t count = load_acquire(&shmq_pool_end(view)->sequence);
+  return count < view->max_blocks ? (uint32_t)count : view->max_blocks;
+}
+
+/* The block's bytes, or 0 where its descriptor leads out of the pool. */
+static inline uint64_t shmq_block_extent(const shmq_view *view, uint32_t index, uint64_t *offset) {
+  const shmq_block *block = &view->blocks[index];
+  /* relaxed: constant since before the block was counted (acquired in shmq_block_count). */
+  uint64_t bytes = (uint64_t)load_relaxed(&block->pages) * SHMQ_PAGE;
+  *offset = load_relaxed(&block->offset); /* relaxed: as above */
+  if (*offset % SHMQ_PAGE != 0 || *offset > view->pool_limit_bytes ||
+      bytes > view->pool_limit_bytes - *offset)
+    return 0;
+  return bytes;
+}
+
+static inline uint8_t *shmq_block_bytes(const shmq_view *view, uint32_t index) {
+  uint64_t offset;
+  return shmq_block_extent(view, index, &offset) == 0 ? NULL : view->pool + offset;
+}
+
+static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref) {
+  uint64_t offset;
+  return ref->block < shmq_block_count(view) && ref->length > 0 &&
+         ref->length <= shmq_block_extent(view, ref->block, &offset);
+}
+
+/* ---- from hand to hand ---------------------------------------------------------------------- */
+
+static inline int shmq_block_claim(const shmq_view *view, uint32_t index) {
+  uint64_t seen = SHMQ_BLOCK_FREE;
+  /* acquire: pairs with the release store in shmq_block_free: the last holder is done with it. */
+  return cas_acquire(&view->blocks[index].state, &seen, view->tag | SHMQ_BLOCK_HELD);
+}
+
+/* By the tail's owner, before the commit that publishes the slot. */
+static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence) {
+  /* relaxed, then release: who reads the state of a sweep's candidate reads its sequence too. */
+  store_relaxed(&view->blocks[index].sequence, sequence);
+  store_release(&view->blocks[index].state, view->tag | SHMQ_BLOCK_QUEUED);
+}
+
+/* By the head's owner, before it moves the head past the slot. */
+static inline void shmq_block_hold(const shmq_view *view, uint32_t index) {
+  /* relaxed: the commit of head orders it before a sweep that finds the slot passed. */
+  store_relaxed(&view->blocks[index].state, view->tag | SHMQ_BLOCK_HELD);
+}
+
+/* By the seat that holds it. */
+static inline void shmq_block_free(const shmq_view *view, uint32_t index) {
+  shmq_block *block = &view->blocks[index];
+  shmq_class *sizes = &view->classes[0];
+  uint32_t pages = load_relaxed(&block->pages); /* relaxed: constant */
+  /* release: our reads and writes of the block before it is anybody's; pairs with the claim. */
+  store_release(&block->state, SHMQ_BLOCK_FREE);
+  if (pages == 0 || shmq_class_of(pages) >= SHMQ_SIZE_CLASSES) return;
+  sizes += shmq_class_of(pages);
+  store_relaxed(&sizes->last_freed, index + 1); /* relaxed: a hint: it is still in a cache */
+  fetch_add_relaxed(&sizes->free_count, 1);     /* relaxed: a hint */
+}
+
+/* ---- memory: reserved before use ------------------------------------------------------------ */
+
+/* Reserves bytes of the file; SHMQ_NO_MEMORY when there are none, SHMQ_SYSTEM with errno. */
+static inline shmq_status shmq_reserve(const shmq_view *view, uint64_t offset, uint64_t bytes) {
+  /* In pieces: the kernel undoes an interrupted call, and a profiler's signals may come faster
+   * than a gigabyte is cleared. */
+  const uint64_t piece = UINT64_C(4) << 20;
+  uint64_t done = 0;
+  if (!shmq_fd_is_ours(view)) {
+    errno = EBADF;
+    return SHMQ_SYSTEM;
+  }
+  while (done < bytes) {
+    uint64_t now = bytes - done < piece ? bytes - done : piece;
+    if (fallocate(view->fd, 0, (off_t)(offset + done), (off_t)now) == 0) {
+      done += now;
+    } else if (errno != EINTR) {
+      int error = errno;
+      if (done > 0)
+        fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)done);
+      errno = error;
+      return error == ENOSPC || error == EDQUOT || error == EFBIG || error == ENOMEM
+                 ? SHMQ_NO_MEMORY
+                 : SHMQ_SYSTEM;
+    }
+  }
+  return SHMQ_OK;
+}
+
+/* Makes sure that a block which we hold has its memory. */
+static inline shmq_status shmq_block_back(const shmq_view *view, uint32_t index) {
+  shmq_block *block = &view->blocks[index];
+  uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
+  if (bytes == 0) return SHMQ_CORRUPT;
+  if (load_relaxed(&block->backed)) return SHMQ_OK; /* relaxed: only a holder changes it */
+  shmq_status status = shmq_reserve(view, view->pool_offset + offset, bytes);
+  /* relaxed: the next holder is ordered after us by the state. Killed before it: reserved twice,
+   * which is nothing. */
+  if (status == SHMQ_OK) store_relaxed(&block->backed, 1);
+  return status;
+}
+
+/* Gives the memory of all free blocks back to the system. */
+static inline void shmq_pool_trim(const shmq_view *view) {
+  uint32_t count = shmq_block_count(view);
+  for (uint32_t index = 0; index < count; index++) {
+    shmq_block *block = &view->blocks[index];
+    uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
+    /* relaxed: a look before the claim. */
+    if (bytes == 0 || load_relaxed(&block->state) != SHMQ_BLOCK_FREE ||
+        !load_relaxed(&block->backed) || !shmq_block_claim(view, index))
+      continue;
+    /* relaxed, first the mark and then the hole: killed in between, a block is backed that says it
+     * isn't, and is reserved once more. The other way round would be a SIGBUS. */
+    store_relaxed(&block->backed, 0);
+    if (shmq_fd_is_ours(view))
+      fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                (off_t)(view->pool_offset + offset), (off_t)bytes);
+    /* release: pairs with the claim. */
+    store_release(&block->state, SHMQ_BLOCK_FREE);
+  }
+}
+
+/* ---- sweeping after the dead ---------------------------------------------------------------- */
+
+/* Is the block referred to by a slot of [head, tail)? The caller holds the head's owner word. */
+static inline int shmq_block_is_referred(const shmq_view *view, uint32_t index) {
+  /* relaxed: ordered by the state that the caller read with acquire. */
+  uint64_t sequence = load_relaxed(&view->blocks[index].sequence);
+  uint64_t head = load_relaxed(&shmq_head(view)->sequence); /* relaxed: we are its owner */
+  /* acquire: pairs with the commit in shmq_try_put: a slot below tail can be read. */
+  uint64_t tail = load_acquire(&shmq_tail(view)->sequence);
+  if (sequence - head >= tail - head) return 0;
+  const shmq_slot *slot = (const shmq_slot *)shmq_slot_at(view, sequence);
+  shmq_block_ref ref;
+  if (!(load_relaxed(&slot->flags) & SHMQ_SLOT_IN_BLOCK)) return 0; /* relaxed: as above */
+  copy_out(&ref, slot + 1, sizeof(ref));
+  return ref.block == index;
+}
+
+/* Frees the blocks that the dead filled or held. BUSY when a taker holds the head: nothing done,
+ * try again. */
+static inline shmq_status shmq_pool_sweep(const shmq_view *view) {
+  shmq_end *head = shmq_head(view);
+  uint32_t count = shmq_block_count(view);
+  struct {
+    uint64_t tag;
+    int dead;
+  } asked[64] = {{0, 0}}; /* what the kernel said of a seat: asked once, not for each block */
+  for (uint32_t index = 0; index < count; index++) {
+    shmq_block *block = &view->blocks[index];
+    /* acquire: pairs with the release store in shmq_block_queue. */
+    uint64_t seen = load_acquire(&block->state);
+    if (seen == SHMQ_BLOCK_FREE) continue;
+    uint32_t slot = shmq_tag_seat(seen) % 64;
+    if (asked[slot].tag != (seen & SHMQ_TAG)) {
+      asked[slot].tag = seen & SHMQ_TAG;
+      asked[slot].dead = shmq_tag_is_dead(view, seen);
+    }
+    if (!asked[slot].dead) continue;
+    if (!shmq_end_try_acquire(view, head)) {
+      if (!shmq_end_evict_dead(view, head) || !shmq_end_try_acquire(view, head)) return SHMQ_BUSY;
+    }
+    /* acq_rel, from the exact word of a dead seat: it can't come back, so there is no ABA. */
+    if (!shmq_block_is_referred(view, index) &&
+        cas_acq_rel(&block->state, &seen, SHMQ_BLOCK_FREE)) {
+      uint32_t pages = load_relaxed(&block->pages); /* relaxed: constant */
+      if (pages > 0 && shmq_class_of(pages) < SHMQ_SIZE_CLASSES)
+        fetch_add_relaxed(&view->classes[shmq_class_of(pages)].free_count, 1); /* relaxed: hint */
+    }
+    shmq_end_release(head);
+  }
+  return SHMQ_OK;
+}
+
+/* After somebody died, or after a seat changed hands: frees what the dead hold, as far as that goes
+ * without waiting. Correctness doesn't need it. */
+static inline void shmq_sweep_after_the_dead(const shmq_view *view) {
+  for (uint32_t end = 0; end < SHMQ_ENDS; end++) {
+    /* relaxed: a look; most are free. */
+    if (load_relaxed(&view->ends[end].owner) & SHMQ_TAG)
+      shmq_end_evict_dead(view, &view->ends[end]);
+  }
+  shmq_pool_sweep(view);
+}
+
+/* ---- getting a block ------------------------------------------------------------------------ */
+
+/* A free block of exactly this size, or SHMQ_NO_BLOCK. */
+static inline uint32_t shmq_pool_find(const shmq_view *view, uint32_t class_index) {
+  shmq_class *sizes = &view->classes[class_index];
+  const uint64_t pages = shmq_class_pages(class_index);
+  const uint32_t count = shmq_block_count(view);
+  /* relaxed, all of these: hints; the claim decides. */
+  uint32_t at = load_relaxed(&sizes->last_freed) - 1;
+  if (at < count && load_relaxed(&view->blocks[at].pages) == pages && shmq_block_claim(view, at)) {
+    store_relaxed(&sizes->last_freed, 0);
+    fetch_add_relaxed(&sizes->free_count, (uint64_t)-1);
+    return at;
+  }
+  if ((int64_t)load_relaxed(&sizes->free_count) <= 0) return SHMQ_NO_BLOCK;
+  at = load_relaxed(&sizes->next_probe);
+  for (uint32_t looked = 0; looked < count; looked++, at++) {
+    if (at >= count) at = 0;
+    const shmq_block *block = &view->blocks[at];
+    if (load_relaxed(&block->pages) != pages || load_relaxed(&block->state) != SHMQ_BLOCK_FREE ||
+        !shmq_block_claim(view, at))
+      continue;
+    store_relaxed(&sizes->next_probe, at + 1);
+    fetch_add_relaxed(&sizes->free_count, (uint64_t)-1);
+    return at;
+  }
+  store_relaxed(&sizes->free_count, 0); /* somebody died with a count in hand */
+  return SHMQ_NO_BLOCK;
+}
+
+/* A new block, held by us: OK, BUSY, or NO_MEMORY when the address range or the table is used up. */
+static inline shmq_status shmq_pool_grow(const shmq_view *view, uint32_t class_index,
+                                         uint32_t *index) {
+  shmq_end *pool = shmq_pool_end(view);
+  const uint64_t pages = shmq_class_pages(class_index);
+  shmq_status status = SHMQ_OK;
+  if (!shmq_end_try_acquire(view, pool)) return SHMQ_BUSY;
+  uint64_t count = load_relaxed(&pool->sequence); /* relaxed: we are its owner */
+  uint64_t offset = 0, bytes;
+  if (count > 0 && count <= view->max_blocks) {
+    bytes = shmq_block_extent(view, (uint32_t)count - 1, &offset);
+    offset += bytes;
+    if (bytes == 0) status = SHMQ_CORRUPT;
+  }
+  if (status != SHMQ_OK) {
+  } else if (count >= view->max_blocks ||
+             pages * SHMQ_PAGE > view->pool_limit_bytes - offset) {
+    status = SHMQ_NO_MEMORY;
+  } else if (count % (SHMQ_PAGE / sizeof(shmq_block)) == 0) {
+    /* The first descriptor of a page: the one system call under an owner word, bounded to a page.
+     * Killed after it: the page is reserved twice. */
+    status = shmq_reserve(view, view->blocks_offset + count * sizeof(shmq_block), SHMQ_PAGE);
+  }
+  if (status == SHMQ_OK) {
+    shmq_block *block = &view->blocks[count];
+    /* relaxed: published by the count. */
+    store_relaxed(&block->state, view->tag | SHMQ_BLOCK_HELD);
+    store_relaxed(&block->sequence, 0);
+    store_relaxed(&block->offset, offset);
+    store_relaxed(&block->pages, (uint32_t)pages);
+    store_relaxed(&block->backed, 0);
+    /* The commit. release: the descriptor before its count; pairs with shmq_block_count. */
+    store_release(&pool->sequence, count + 1);
+    *index = (uint32_t)count;
+  }
+  shmq_end_release(pool);
+  return status;
+}
+
+/* Any free block that is large enough: when the pool can't grow. */
+static inline uint32_t shmq_pool_find_larger(const shmq_view *view, uint64_t pages) {
+  uint32_t count = shmq_block_count(view), best = SHMQ_NO_BLOCK;
+  uint64_t best_pages = UINT64_MAX;
+  for (uint32_t index = 0; index < count; index++) {
+    /* relaxed: a look; the claim decides. */
+    uint64_t has = load_relaxed(&view->blocks[index].pages);
+    if (has >= pages && has < best_pages &&
+        load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) {
+      best = index;
+      best_pages = has;
+    }
+  }
+  return best != SHMQ_NO_BLOCK && shmq_block_claim(view, best) ? best : SHMQ_NO_BLOCK;
+}
+
+/* A block of at least `bytes`, held by this seat, its memory reserved: OK, BUSY (*busy: the end
+ * whose owner word another holds), NO_MEMORY, or a failure. Cheap and without a system call once the
+ * pool is warm. */
+static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, uint32_t *index,
+                                         shmq_end **busy) {
+  shmq_status status;
+  uint64_t pages = (bytes + SHMQ_PAGE - 1) / SHMQ_PAGE;
+  if (bytes == 0 || bytes > view->pool_limit_bytes) return SHMQ_NO_MEMORY;
+  uint32_t class_index = shmq_class_of(pages);
+  *busy = shmq_pool_end(view);
+  *index = shmq_pool_find(view, class_index);
+  if (*index == SHMQ_NO_BLOCK) {
+    status = shmq_pool_grow(view, class_index, index);
+    if (status == SHMQ_NO_MEMORY) {
+      *busy = shmq_head(view);
+      status = shmq_pool_sweep(view);
+      if (status != SHMQ_OK) return status;
+      *index = shmq_pool_find_larger(view, pages);
+      if (*index == SHMQ_NO_BLOCK) return SHMQ_NO_MEMORY;
+    } else if (status != SHMQ_OK) {
+      return status;
+    }
+  }
+  status = shmq_block_back(view, *index);
+  if (status == SHMQ_NO_MEMORY) {
+    /* What the dead held and what nobody uses may be enough. A sweep that finds the head busy is
+     * not waited for: the trim alone may do. */
+    shmq_pool_sweep(view);
+    shmq_pool_trim(view);
+    status = shmq_block_back(view, *index);
+  }
+  if (status != SHMQ_OK) shmq_block_free(view, *index);
+  return status;
+}
+
+/* Bytes of all blocks, and of the free ones: memory that is reserved now. */
+static inline void shmq_pool_usage(const shmq_view *view, uint64_t *reserved, uint64_t *unused) {
+  uint32_t count = shmq_block_count(view);
+  *reserved = *unused = 0;
+  for (uint32_t index = 0; index < count; index++) {
+    uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
+    if (!load_relaxed(&view->blocks[index].backed)) continue; /* relaxed: a snapshot for people */
+    *reserved += bytes;
+    if (load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) *unused += bytes; /* as above */
+  }
+}
+
+#endif

@@ -1,0 +1,109 @@
+/* Ends and their owner words: who may move an end now, and how the others learn that it moved.
+ *
+ *   owner word           meaning                                       who writes it next
+ *   0                    free                                          anyone: CAS to its tag
+ *   flags                free, somebody sleeps                         anyone: CAS to tag | flags
+ *   tag | flags          being moved by the seat that the tag names    that seat: exchange by 0;
+ *                                                                      sleepers: add flags;
+ *                        ... which is proved dead                      anyone: CAS to flags
+ *
+ * Taking the word from the dead repairs nothing, because an end moves by one store: it moved or it
+ * didn't. A kill at any point of the takeover leaves one of the rows above.
+ *
+ * No wake-up is lost while nobody dies. A sleeper reads the bell, sets a flag in the owner word of
+ * the end it waits for, looks once more, and sleeps on the bell. Whoever moves the end stores the
+ * sequence, then exchanges the owner word. Both touch the same word with read-modify-writes, so one
+ * comes first: either the exchange sees the flag, and rings; or the flag comes after the exchange,
+ * and the second look sees the sequence. Those who die in between are why every sleep is bounded.
+ */
+#ifndef SHMQ_ENDS_H
+#define SHMQ_ENDS_H
+
+#include "seats.h"
+
+#define SHMQ_CONTENDED UINT64_C(1)     /* somebody sleeps on the owner word itself */
+#define SHMQ_AWAITED UINT64_C(2)       /* somebody sleeps on the bell, for one slot or item */
+#define SHMQ_BATCH_AWAITED UINT64_C(4) /* ... for room for a batch */
+
+/* Bits of the futex's bitset: who is meant. */
+#define SHMQ_WAKE_ONE_ITEM 1u
+#define SHMQ_WAKE_BATCH 2u
+#define SHMQ_WAKE_ANY UINT32_MAX
+
+/* The word to sleep on for an owner word: its half that holds flags and seat. */
+static inline uint32_t *shmq_owner_futex(shmq_end *end) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  return (uint32_t *)&end->owner;
+#else
+  return (uint32_t *)&end->owner + 1;
+#endif
+}
+
+/* One attempt; 0 when another holds the word. */
+static inline int shmq_end_try_acquire(const shmq_view *view, shmq_end *end) {
+  uint64_t seen = 0;
+  do {
+    /* acquire: pairs with the exchange in shmq_end_release, so that this owner sees all that the
+     * last one did: the cursor of this process too, when it was another thread. */
+    if (__builtin_expect(cas_acquire(&end->owner, &seen, view->tag | (seen & SHMQ_FLAGS)), 1))
+      return 1;
+  } while ((seen & SHMQ_TAG) == 0);
+  return 0;
+}
+
+/* Ring for those who wait for `end` to move: `flags` is what stood in its owner word. */
+static void __attribute__((noinline)) shmq_end_ring(shmq_end *end, uint64_t flags) {
+  if (flags & SHMQ_CONTENDED) futex_wake(shmq_owner_futex(end), 1, SHMQ_WAKE_ANY);
+  if (flags & (SHMQ_AWAITED | SHMQ_BATCH_AWAITED)) {
+    /* release: a sleeper that reads the new bell, and therefore doesn't sleep, sees the sequence. */
+    fetch_add_release(&end->bell, 1);
+  }
+  if (flags & SHMQ_AWAITED && futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM) == 1) {
+    /* acq_rel, as for any sleeper: there may be more of them, so the next who moves rings again. */
+    fetch_or_acq_rel(&end->owner, SHMQ_AWAITED);
+  }
+  if (flags & SHMQ_BATCH_AWAITED) {
+    /* relaxed: hints. A batch that is not woken here looks again by itself. */
+    uint64_t wanted = load_relaxed(&end->batch_wake_sequence);
+    if ((int64_t)(load_relaxed(&end->sequence) - wanted) >= 0)
+      futex_wake(&end->bell, INT32_MAX, SHMQ_WAKE_BATCH);
+    else
+      fetch_or_acq_rel(&end->owner, SHMQ_BATCH_AWAITED); /* acq_rel: still asleep, as above */
+  }
+}
+
+static inline void shmq_end_release(shmq_end *end) {
+  /* release: what we wrote, before the word is free; pairs with the CAS in shmq_end_try_acquire.
+   * acquire: a flag seen here was set by a sleeper that found the end as it was. */
+  uint64_t was = xchg_acq_rel(&end->owner, 0);
+  if (__builtin_expect((was & SHMQ_FLAGS) != 0, 0)) shmq_end_ring(end, was);
+}
+
+/* If the holder of the word is proved dead, frees it, keeping the flags. 1 if the word is (or was
+ * meanwhile) free to be taken. */
+static inline int shmq_end_evict_dead(const shmq_view *view, shmq_end *end) {
+  uint64_t seen = load_acquire(&end->owner); /* acquire: pairs with the release of the last owner */
+  if ((seen & SHMQ_TAG) == 0) return 1;
+  if (!shmq_tag_is_dead(view, seen)) return 0;
+  /* acq_rel: whoever takes the word next must see what the dead one stored, which the kernel
+   * ordered before the end of its lock. From the exact word: a flag that came in between, or a new
+   * owner, makes this fail, and the caller looks again. */
+  if (cas_acq_rel(&end->owner, &seen, seen & SHMQ_FLAGS))
+    fetch_add_relaxed(&view->seat->takeovers, 1); /* relaxed: a statistic */
+  return 1;
+}
+
+/* Sets `flag` in the owner word, whoever holds it. */
+static inline void shmq_end_flag(shmq_end *end, uint64_t flag) {
+  /* acq_rel: pairs with the exchange in shmq_end_release; see the essay above. */
+  fetch_or_acq_rel(&end->owner, flag);
+}
+
+/* Wakes everyone who sleeps on this end, in any process: they look again. */
+static inline void shmq_end_ring_all(shmq_end *end) {
+  fetch_add_release(&end->bell, 1); /* release: pairs with the sleeper's load of the bell */
+  futex_wake(&end->bell, INT32_MAX, SHMQ_WAKE_ANY);
+  futex_wake(shmq_owner_futex(end), INT32_MAX, SHMQ_WAKE_ANY);
+}
+
+#endif

@@ -1,0 +1,295 @@
+/* Every byte of a segment, written once.
+ *
+ *   0        header      identity and geometry; written before the segment has a name, then constant
+ *   +256     ends        tail, pool, then SHMQ_MAX_HEADS heads: 128 bytes each
+ *   ...      classes     hints of the pool, one for each size of block
+ *   ...      seats       max_seats of 192 bytes: one for each attached process
+ *   (page)   slots       capacity cells of slot_bytes: the ring           [reserved up to here]
+ *   (page)   blocks      descriptors of the blocks of large items         [sparse from here on:
+ *   (page)   pool        the blocks themselves                             reserved before use]
+ *
+ * Offsets, never pointers. Nothing read from here is used as an address or a length before it was
+ * compared with the process's own record of the mapping (see ring.h and blocks.h).
+ *
+ * A change of any offset or meaning is a new SHMQ_LAYOUT_VERSION.
+ */
+#ifndef SHMQ_LAYOUT_H
+#define SHMQ_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHMQ_MAGIC UINT64_C(0x45554555514d4853) /* "SHMQUEUE" as a little-endian machine stores it */
+#define SHMQ_LAYOUT_VERSION 1u
+#define SHMQ_BYTE_ORDER 0x01020304u
+#define SHMQ_LINE 64u
+#define SHMQ_PAGE 4096u
+#define SHMQ_MAX_HEADS 64u
+#define SHMQ_MAX_SEATS 4095u
+#define SHMQ_SIZE_CLASSES 96u
+#define SHMQ_MAX_BLOCKS (1u << 24)
+#define SHMQ_MAX_ITEM_SIZE (UINT64_C(1) << 31) /* of a slot; larger items go through blocks */
+/* Seat i holds the kernel's lock on this byte + i; far beyond the end of any segment. */
+#define SHMQ_LOCK_OFFSET (INT64_C(1) << 56)
+
+typedef struct {
+  uint64_t magic;
+  uint32_t layout_version;
+  uint32_t byte_order;
+  uint8_t uuid[16];
+  uint64_t segment_bytes;
+  uint64_t capacity;
+  uint64_t item_size;
+  uint64_t slot_bytes;
+  uint64_t ends_offset;
+  uint64_t classes_offset;
+  uint64_t seats_offset;
+  uint64_t slots_offset;
+  uint64_t blocks_offset;
+  uint64_t pool_offset;
+  uint64_t pool_limit_bytes;
+  uint32_t max_seats;
+  uint32_t max_blocks;
+  uint32_t serializer;
+  uint32_t checksum;
+  uint64_t created_realtime_ns;
+  uint32_t seats_granted;
+  uint32_t head_count;
+  uint8_t reserved[104];
+} shmq_header;
+
+/* One end of the ring. The first line belongs to whoever moves the end, the second to sleepers. */
+typedef struct {
+  uint64_t owner;
+  uint64_t sequence;
+  uint64_t high_water_mark;
+  uint32_t gate;
+  uint32_t state;
+  uint8_t reserved0[32];
+  uint32_t bell;
+  uint32_t reserved1;
+  uint64_t batch_wake_sequence;
+  uint8_t reserved2[48];
+} shmq_end;
+
+typedef struct {
+  uint32_t last_freed;
+  uint32_t next_probe;
+  uint64_t free_count;
+} shmq_class;
+
+/* Line 0 is written under the tail's owner word, line 1 under a head's, line 2 on attaching. */
+typedef struct {
+  uint64_t items_put;
+  uint64_t bytes_put;
+  uint64_t blocked_full_count;
+  uint64_t blocked_full_ns;
+  uint64_t last_put_ns;
+  uint64_t takeovers;
+  uint64_t generation;
+  uint32_t pid;
+  uint32_t reserved0;
+  uint64_t items_got;
+  uint64_t bytes_got;
+  uint64_t blocked_empty_count;
+  uint64_t blocked_empty_ns;
+  uint64_t last_get_ns;
+  uint64_t attached_ns;
+  uint64_t start_ticks;
+  uint64_t base_takeovers;
+  uint64_t base[8];
+} shmq_seat;
+
+typedef struct {
+  uint64_t stamp;
+  uint64_t put_ns;
+  uint32_t length;
+  uint16_t kind;
+  uint16_t flags;
+} shmq_slot;
+
+/* What a slot holds in place of a payload that lives in a block. */
+typedef struct {
+  uint32_t block;
+  uint32_t reserved;
+  uint64_t length;
+} shmq_block_ref;
+
+typedef struct {
+  uint64_t state;
+  uint64_t sequence;
+  uint64_t offset;
+  uint32_t pages;
+  uint32_t backed;
+} shmq_block;
+
+/* Indices into the table of ends. */
+enum { SHMQ_END_TAIL = 0, SHMQ_END_POOL = 1, SHMQ_END_HEAD0 = 2, SHMQ_ENDS = 2 + SHMQ_MAX_HEADS };
+
+/* shmq_end.state */
+enum { SHMQ_END_UNUSED = 0, SHMQ_END_OPEN = 1 };
+
+/* shmq_slot.flags */
+enum { SHMQ_SLOT_IN_BLOCK = 1 };
+
+#define SHMQ_AT(type, field, offset)                                             \
+  _Static_assert(offsetof(type, field) == (offset),                              \
+                 #type "." #field " moved: that is a new SHMQ_LAYOUT_VERSION")
+#define SHMQ_SIZE(type, size) \
+  _Static_assert(sizeof(type) == (size), #type " grew: that is a new SHMQ_LAYOUT_VERSION")
+
+SHMQ_AT(shmq_header, magic, 0);
+SHMQ_AT(shmq_header, layout_version, 8);
+SHMQ_AT(shmq_header, byte_order, 12);
+SHMQ_AT(shmq_header, uuid, 16);
+SHMQ_AT(shmq_header, segment_bytes, 32);
+SHMQ_AT(shmq_header, max_seats, 120);
+SHMQ_AT(shmq_header, seats_granted, 144);
+SHMQ_SIZE(shmq_header, 4 * SHMQ_LINE);
+SHMQ_AT(shmq_end, owner, 0);
+SHMQ_AT(shmq_end, sequence, 8);
+SHMQ_AT(shmq_end, bell, SHMQ_LINE);
+SHMQ_SIZE(shmq_end, 2 * SHMQ_LINE);
+SHMQ_SIZE(shmq_class, 16);
+SHMQ_AT(shmq_seat, items_put, 0);
+SHMQ_AT(shmq_seat, items_got, SHMQ_LINE);
+SHMQ_AT(shmq_seat, base, 2 * SHMQ_LINE);
+SHMQ_SIZE(shmq_seat, 3 * SHMQ_LINE);
+SHMQ_AT(shmq_slot, stamp, 0);
+SHMQ_SIZE(shmq_slot, 24);
+SHMQ_SIZE(shmq_block_ref, 16);
+SHMQ_AT(shmq_block, state, 0);
+SHMQ_SIZE(shmq_block, 32);
+
+/* The field table: feeds the docs, the layout tests and whoever inspects a segment from outside. */
+typedef struct {
+  const char *structure;
+  const char *field;
+  uint32_t offset;
+  uint32_t size;
+  const char *meaning;
+} shmq_field;
+
+#define SHMQ_FIELD(structure, field, meaning)                              \
+  {#structure, #field, (uint32_t)offsetof(shmq_##structure, field),        \
+   (uint32_t)sizeof(((shmq_##structure *)0)->field), meaning}
+
+static const shmq_field shmq_fields[] = {
+    SHMQ_FIELD(header, magic, "what this file is; written last"),
+    SHMQ_FIELD(header, layout_version, "version of everything below"),
+    SHMQ_FIELD(header, byte_order, "0x01020304 as the creator stores it"),
+    SHMQ_FIELD(header, uuid, "this very segment, not merely one of the same name"),
+    SHMQ_FIELD(header, segment_bytes, "length of the file, sparse parts included"),
+    SHMQ_FIELD(header, capacity, "slots of the ring"),
+    SHMQ_FIELD(header, item_size, "payload bytes that every slot is sure to hold itself"),
+    SHMQ_FIELD(header, slot_bytes, "distance between two slots"),
+    SHMQ_FIELD(header, ends_offset, "where the table of ends begins"),
+    SHMQ_FIELD(header, classes_offset, "where the pool's size classes begin"),
+    SHMQ_FIELD(header, seats_offset, "where the seats begin"),
+    SHMQ_FIELD(header, slots_offset, "where the ring begins"),
+    SHMQ_FIELD(header, blocks_offset, "where the block descriptors begin"),
+    SHMQ_FIELD(header, pool_offset, "where the blocks begin"),
+    SHMQ_FIELD(header, pool_limit_bytes, "how far the blocks may grow"),
+    SHMQ_FIELD(header, max_seats, "processes that may be attached at once"),
+    SHMQ_FIELD(header, max_blocks, "blocks that may exist"),
+    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing"),
+    SHMQ_FIELD(header, checksum, "CRC-32 of the constant fields, this one taken as 0"),
+    SHMQ_FIELD(header, created_realtime_ns, "when it was made, CLOCK_REALTIME"),
+    SHMQ_FIELD(header, seats_granted, "seats that were ever granted: how far to look (grows)"),
+    SHMQ_FIELD(header, head_count, "heads in use"),
+    SHMQ_FIELD(end, owner, "who moves this end now: tag of a seat, and flags of sleepers"),
+    SHMQ_FIELD(end, sequence, "next position; stored by the owner, release"),
+    SHMQ_FIELD(end, high_water_mark, "tail: most items ever in the ring"),
+    SHMQ_FIELD(end, gate, "index of the end that this one may not pass"),
+    SHMQ_FIELD(end, state, "0 unused, 1 open"),
+    SHMQ_FIELD(end, bell, "futex word of those who wait for this end to move"),
+    SHMQ_FIELD(end, batch_wake_sequence, "hint: the position a sleeping batch waits for"),
+    SHMQ_FIELD(class, last_freed, "hint: block of this size freed last, plus one"),
+    SHMQ_FIELD(class, next_probe, "hint: where to look for a free block next"),
+    SHMQ_FIELD(class, free_count, "hint: free blocks of this size"),
+    SHMQ_FIELD(seat, items_put, "by all who ever sat here; never reset"),
+    SHMQ_FIELD(seat, bytes_put, "payload bytes, as encoded"),
+    SHMQ_FIELD(seat, blocked_full_count, "calls that found the ring full and waited"),
+    SHMQ_FIELD(seat, blocked_full_ns, "time they waited"),
+    SHMQ_FIELD(seat, last_put_ns, "last put, CLOCK_MONOTONIC"),
+    SHMQ_FIELD(seat, takeovers, "owner words taken from the dead"),
+    SHMQ_FIELD(seat, generation, "who of those that sat here; grows with each grant"),
+    SHMQ_FIELD(seat, pid, "for messages only; 0 when left in order"),
+    SHMQ_FIELD(seat, items_got, "by all who ever sat here; never reset"),
+    SHMQ_FIELD(seat, bytes_got, "payload bytes, as encoded"),
+    SHMQ_FIELD(seat, blocked_empty_count, "calls that found the ring empty and waited"),
+    SHMQ_FIELD(seat, blocked_empty_ns, "time they waited"),
+    SHMQ_FIELD(seat, last_get_ns, "last get, CLOCK_MONOTONIC"),
+    SHMQ_FIELD(seat, attached_ns, "when the seat was granted, CLOCK_MONOTONIC"),
+    SHMQ_FIELD(seat, start_ticks, "start time of the process, for messages only"),
+    SHMQ_FIELD(seat, base_takeovers, "takeovers as it stood at the grant"),
+    SHMQ_FIELD(seat, base, "the other counters at the grant: own = counter - base"),
+    SHMQ_FIELD(slot, stamp, "2 * sequence + 1 while written, + 2 once it holds"),
+    SHMQ_FIELD(slot, put_ns, "when it was put, CLOCK_MONOTONIC"),
+    SHMQ_FIELD(slot, length, "payload bytes in this slot"),
+    SHMQ_FIELD(slot, kind, "how the payload is encoded"),
+    SHMQ_FIELD(slot, flags, "1: the payload is a block_ref"),
+    SHMQ_FIELD(block_ref, block, "index of the descriptor"),
+    SHMQ_FIELD(block_ref, length, "payload bytes in the block"),
+    SHMQ_FIELD(block, state, "0 free, else tag of a seat and 1 held or 2 queued"),
+    SHMQ_FIELD(block, sequence, "slot that referred to it last"),
+    SHMQ_FIELD(block, offset, "from the start of the pool"),
+    SHMQ_FIELD(block, pages, "size in pages of 4096 bytes"),
+    SHMQ_FIELD(block, backed, "1: its memory is reserved"),
+};
+#define SHMQ_FIELD_COUNT (sizeof(shmq_fields) / sizeof(shmq_fields[0]))
+
+static inline uint64_t shmq_round_up(uint64_t value, uint64_t step) {
+  return (value + step - 1) / step * step;
+}
+
+/* Where everything stands, from the few numbers that were chosen. 0 where it doesn't add up. */
+static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t item_size,
+                            uint32_t max_seats, uint64_t pool_limit_bytes) {
+  const uint64_t limit = UINT64_C(1) << 46; /* half of what a process can address */
+  uint64_t payload = item_size < sizeof(shmq_block_ref) ? sizeof(shmq_block_ref) : item_size;
+  uint64_t slot_bytes, slots_end, blocks;
+  if (capacity < 1 || item_size < 1 || item_size > SHMQ_MAX_ITEM_SIZE || max_seats < 1 ||
+      max_seats > SHMQ_MAX_SEATS || pool_limit_bytes > limit)
+    return 0;
+  slot_bytes = shmq_round_up(sizeof(shmq_slot) + payload, SHMQ_LINE);
+  /* An odd number of lines: else consecutive slots would share a few sets of the cache. */
+  if (slot_bytes >= 1024) slot_bytes |= SHMQ_LINE;
+  if (capacity > limit / slot_bytes) return 0;
+  header->capacity = capacity;
+  header->item_size = item_size;
+  header->slot_bytes = slot_bytes;
+  header->max_seats = max_seats;
+  header->ends_offset = sizeof(shmq_header);
+  header->classes_offset = header->ends_offset + SHMQ_ENDS * sizeof(shmq_end);
+  header->seats_offset = shmq_round_up(
+      header->classes_offset + SHMQ_SIZE_CLASSES * sizeof(shmq_class), SHMQ_LINE);
+  header->slots_offset =
+      shmq_round_up(header->seats_offset + (uint64_t)max_seats * sizeof(shmq_seat), SHMQ_PAGE);
+  slots_end = shmq_round_up(header->slots_offset + capacity * slot_bytes, SHMQ_PAGE);
+  /* Enough for a ring full of large items and a few in every process's hands. */
+  blocks = capacity + 2 * (uint64_t)max_seats + 1024;
+  if (blocks > SHMQ_MAX_BLOCKS) blocks = SHMQ_MAX_BLOCKS;
+  header->max_blocks = (uint32_t)blocks;
+  header->blocks_offset = slots_end;
+  header->pool_offset =
+      shmq_round_up(slots_end + blocks * sizeof(shmq_block), SHMQ_PAGE);
+  header->pool_limit_bytes = pool_limit_bytes / SHMQ_PAGE * SHMQ_PAGE;
+  header->segment_bytes = header->pool_offset + header->pool_limit_bytes;
+  return 1;
+}
+
+/* CRC-32 (IEEE 802.3) of the header's constant fields. */
+static inline uint32_t shmq_header_checksum(shmq_header header) {
+  const uint8_t *bytes = (const uint8_t *)&header;
+  uint32_t crc = UINT32_MAX;
+  header.checksum = 0;
+  for (size_t i = offsetof(shmq_header, layout_version); i < offsetof(shmq_header, seats_granted);
+       i++) {
+    crc ^= bytes[i];
+    for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1u)));
+  }
+  return ~crc;
+}
+
+#endif

@@ -1,0 +1,251 @@
+/* The ring: put at the tail, take at a head. Attempts only: nothing here sleeps (see wait.h).
+ *
+ * Promise: items leave in the order in which they were committed, whole, once; a process may die
+ * between any two instructions without changing that for the others.
+ *
+ * I1  Content is [head, tail): those slots are complete, all others undefined. It is moved by two
+ *     stores: tail by the tail's owner, head by the head's owner. There is no count beside them.
+ * I2  0 <= tail - head <= capacity.
+ * I3  A slot is written before tail passes it, and copied out before head passes it.
+ * I4  An end is stored only by the holder of its owner word; the word is held for a bounded copy:
+ *     no call into Python, no system call but a wake after letting go.
+ * I5  stamp = 2 * sequence + 2 in every slot of [head, tail), odd while a slot is written.
+ * I6  A block that a slot of [head, tail) refers to is never free (blocks.h).
+ *
+ * Slot of sequence s       stamp          written by
+ *   of an earlier lap      2 (s - capacity) + 2
+ *   claimed                2 s + 1        the tail's owner; again by the next, if that one died
+ *   published (tail > s)   2 s + 2        nobody, until tail comes round: that needs head > s
+ *
+ * Killed in put before the store of tail: the slots are rubbish that nobody reads, the next
+ * producer writes over them. After it: the item is in. Killed in take before the store of head: the
+ * item is still in. After it: it was delivered to a process that is no more.
+ * The same for n slots and one store: a batch is atomic by construction.
+ */
+#ifndef SHMQ_RING_H
+#define SHMQ_RING_H
+
+#include "ends.h"
+
+/* One item to put, encoded. */
+typedef struct {
+  const void *data;
+  uint32_t length;
+  uint16_t kind;
+  uint16_t flags;
+  uint64_t item_bytes; /* what the user put: differs from `length` for a block_ref */
+} shmq_record;
+
+/* One item taken. `offset`: where in the caller's buffer its bytes begin. */
+typedef struct {
+  uint64_t offset;
+  uint64_t length;
+  uint32_t kind;
+  uint32_t block; /* SHMQ_NO_BLOCK, or the block that now belongs to the caller */
+} shmq_taken;
+
+#define SHMQ_NO_BLOCK UINT32_MAX
+
+static inline shmq_end *shmq_tail(const shmq_view *view) { return &view->ends[SHMQ_END_TAIL]; }
+static inline shmq_end *shmq_head(const shmq_view *view) { return &view->ends[SHMQ_END_HEAD0]; }
+
+/* Blocks: see blocks.h. */
+static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref);
+static inline void shmq_block_hold(const shmq_view *view, uint32_t index);
+static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence);
+
+/* Is there room for `count` items? From the words alone; for whoever decides whether to sleep. */
+static inline int shmq_has_room(const shmq_view *view, uint64_t count) {
+  /* acquire, head first: it only grows, so an old head can only say "full" too often. Pairs with
+   * the release store of head in shmq_try_take. */
+  uint64_t head = load_acquire(&shmq_head(view)->sequence);
+  uint64_t tail = load_acquire(&shmq_tail(view)->sequence); /* acquire: not before head */
+  return tail - head + count <= view->capacity;
+}
+
+static inline int shmq_has_item(const shmq_view *view) {
+  /* acquire: pairs with the release stores of the two sequences. */
+  return load_acquire(&shmq_tail(view)->sequence) != load_acquire(&shmq_head(view)->sequence);
+}
+
+/* Puts all `count` records or none: OK, FULL, BUSY or CORRUPT. */
+static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view *view,
+                                                                      const shmq_record *records,
+                                                                      uint64_t count) {
+  shmq_end *tail = shmq_tail(view);
+  shmq_cursor *cursor = &view->producer;
+  if (!shmq_end_try_acquire(view, tail)) return SHMQ_BUSY;
+
+  /* relaxed: only the owner stores it, and we are the owner (ordered by the owner word). */
+  uint64_t sequence = load_relaxed(&tail->sequence);
+  uint64_t depth = sequence + count - cursor->gate_sequence;
+  uint64_t high = load_relaxed(&tail->high_water_mark); /* relaxed: as above */
+  uint64_t exact_from = view->capacity / 16; /* below it the mark is a sample: saves a shared line */
+  if (__builtin_expect(depth > view->capacity || depth > (high > exact_from ? high : exact_from),
+                       0)) {
+    /* acquire: pairs with the release store of head in shmq_try_take: the takers are done with the
+     * slots that we are about to write (I3). */
+    cursor->gate_sequence = load_acquire(&shmq_head(view)->sequence);
+    depth = sequence + count - cursor->gate_sequence;
+    if (depth > view->capacity) {
+      int corrupt = depth - count > view->capacity;
+      shmq_end_release(tail);
+      return corrupt ? SHMQ_CORRUPT : SHMQ_FULL;
+    }
+    if (depth > high) store_relaxed(&tail->high_water_mark, depth); /* relaxed: a statistic */
+  }
+
+  uint8_t *at = cursor->next_slot;
+  if (__builtin_expect(sequence != cursor->next_sequence || at == NULL, 0))
+    at = shmq_slot_at(view, sequence);
+  uint8_t *const end = view->slots + view->capacity * view->slot_bytes;
+  uint64_t now = coarse_now_ns();
+  uint64_t bytes = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    shmq_slot *slot = (shmq_slot *)at;
+    const shmq_record *record = &records[i];
+    /* relaxed, then a release fence: whoever reads the slot without a lock and sees any of the new
+     * bytes sees the odd stamp too (I5); pairs with the acquire fence in shmq_oldest_put_ns. */
+    store_relaxed(&slot->stamp, 2 * (sequence + i) + 1);
+    fence_release();
+    store_relaxed(&slot->put_ns, now); /* relaxed: read by lock-free readers, under the stamp */
+    slot->length = record->length;
+    slot->kind = record->kind;
+    slot->flags = record->flags;
+    copy_in(slot + 1, record->data, record->length);
+    if (__builtin_expect(record->flags & SHMQ_SLOT_IN_BLOCK, 0))
+      shmq_block_queue(view, ((const shmq_block_ref *)record->data)->block, sequence + i);
+    bytes += record->item_bytes;
+    /* release: the slot's content before the stamp that vouches for it. */
+    store_release(&slot->stamp, 2 * (sequence + i) + 2);
+    at += view->slot_bytes;
+    if (at == end) at = view->slots;
+  }
+  cursor->next_sequence = sequence + count;
+  cursor->next_slot = at;
+
+  /* relaxed: our own row, and the owner word lets one thread of us in at a time. Readers sum the
+   * rows as a snapshot. */
+  shmq_seat *seat = view->seat;
+  store_relaxed(&seat->items_put, load_relaxed(&seat->items_put) + count);
+  store_relaxed(&seat->bytes_put, load_relaxed(&seat->bytes_put) + bytes);
+  store_relaxed(&seat->last_put_ns, now);
+
+  /* The commit. release: slots before tail (I3); pairs with the acquire load in shmq_try_take. */
+  store_release(&tail->sequence, sequence + count);
+  shmq_end_release(tail);
+  __builtin_prefetch(at, 1); /* the next slot's line is in the cache of whoever took from it */
+  return SHMQ_OK;
+}
+
+/* Takes 1..max_items items into `buffer`: OK (with *count), EMPTY, BUSY, NEED (taken[0] says how
+ * many bytes the first item wants; nothing was taken), or CORRUPT (a slot that contradicts itself is
+ * passed over, so that the next call goes on).
+ * An item in a block comes alone: OK with taken[0].block, which is the caller's from then on. */
+static inline __attribute__((always_inline)) shmq_status shmq_try_take(
+    shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, shmq_taken *taken,
+    uint64_t *count) {
+  shmq_end *head = shmq_head(view);
+  shmq_cursor *cursor = &view->consumer;
+  if (!shmq_end_try_acquire(view, head)) return SHMQ_BUSY;
+
+  /* relaxed: only the owner stores it, and we are the owner (ordered by the owner word). */
+  uint64_t sequence = load_relaxed(&head->sequence);
+  uint64_t depth = cursor->gate_sequence - sequence;
+  if (depth - 1 >= view->capacity || depth < max_items) {
+    /* acquire: pairs with the commit in shmq_try_put: the slots up to tail are complete (I3). */
+    cursor->gate_sequence = load_acquire(&shmq_tail(view)->sequence);
+    depth = cursor->gate_sequence - sequence;
+    if (depth - 1 >= view->capacity) {
+      shmq_end_release(head);
+      return depth == 0 ? SHMQ_EMPTY : SHMQ_CORRUPT;
+    }
+  }
+  if (depth < max_items) max_items = depth;
+
+  uint8_t *at = cursor->next_slot;
+  if (__builtin_expect(sequence != cursor->next_sequence || at == NULL, 0))
+    at = shmq_slot_at(view, sequence);
+  uint8_t *const end = view->slots + view->capacity * view->slot_bytes;
+  shmq_status status = SHMQ_OK;
+  uint64_t used = 0, bytes = 0, done = 0;
+  while (done < max_items) {
+    const shmq_slot *slot = (const shmq_slot *)at;
+    shmq_taken *item = &taken[done];
+    /* Read once: whatever a scribbler does meanwhile, we check the value that we use. */
+    uint32_t length = load_relaxed(&slot->length); /* relaxed: complete, by the acquire of tail */
+    uint16_t flags = load_relaxed(&slot->flags);   /* relaxed: as above */
+    item->kind = load_relaxed(&slot->kind);        /* relaxed: as above */
+    item->block = SHMQ_NO_BLOCK;
+    item->offset = used;
+    item->length = length;
+    /* relaxed: as above; a sanity check, not a synchronisation (I5). */
+    if (__builtin_expect(length > view->slot_payload_bytes ||
+                             load_relaxed(&slot->stamp) != 2 * (sequence + done) + 2, 0)) {
+      status = SHMQ_CORRUPT;
+    } else if (__builtin_expect(flags & SHMQ_SLOT_IN_BLOCK, 0)) {
+      if (done > 0) break;
+      shmq_block_ref ref;
+      copy_out(&ref, slot + 1, sizeof(ref));
+      item->length = ref.length;
+      if (length != sizeof(ref) || !shmq_block_ref_is_sound(view, &ref))
+        status = SHMQ_CORRUPT;
+      else if (ref.length > buffer_bytes)
+        status = SHMQ_NEED;
+      else
+        shmq_block_hold(view, item->block = ref.block);
+      max_items = 1;
+    } else if (length > buffer_bytes - used) {
+      if (done > 0) break;
+      status = SHMQ_NEED;
+    } else {
+      copy_out(buffer + used, slot + 1, length);
+      used += length;
+    }
+    if (__builtin_expect(status == SHMQ_NEED, 0)) {
+      shmq_end_release(head);
+      return SHMQ_NEED;
+    }
+    if (__builtin_expect(status == SHMQ_CORRUPT && done > 0, 0)) {
+      status = SHMQ_OK; /* what came before it is delivered first */
+      break;
+    }
+    done++;
+    if (status == SHMQ_OK) bytes += item->length;
+    at += view->slot_bytes;
+    if (at == end) at = view->slots;
+    if (__builtin_expect(status == SHMQ_CORRUPT, 0)) break;
+  }
+  cursor->next_sequence = sequence + done;
+  cursor->next_slot = at;
+
+  shmq_seat *seat = view->seat;
+  /* relaxed: as in shmq_try_put. */
+  store_relaxed(&seat->items_got, load_relaxed(&seat->items_got) + done);
+  store_relaxed(&seat->bytes_got, load_relaxed(&seat->bytes_got) + bytes);
+  store_relaxed(&seat->last_get_ns, coarse_now_ns());
+
+  /* The commit. release: the copies out before head (I3); pairs with the acquire load of head in
+   * shmq_try_put. */
+  store_release(&head->sequence, sequence + done);
+  shmq_end_release(head);
+  __builtin_prefetch(at, 0);
+  *count = done;
+  return status;
+}
+
+/* When the oldest item was put; 0 when there is none. Takes no lock: a seqlock read of the slot. */
+static inline uint64_t shmq_oldest_put_ns(const shmq_view *view) {
+  for (int attempt = 0; attempt < 100; attempt++) {
+    uint64_t head = load_acquire(&shmq_head(view)->sequence); /* acquire: pairs with the commits */
+    if (load_acquire(&shmq_tail(view)->sequence) == head) return 0; /* acquire: as above */
+    const shmq_slot *slot = (const shmq_slot *)shmq_slot_at(view, head);
+    uint64_t stamp = load_acquire(&slot->stamp); /* acquire: pairs with the stamp's release store */
+    uint64_t put_ns = load_relaxed(&slot->put_ns); /* relaxed: the fence below orders it */
+    fence_acquire(); /* pairs with the release fence in shmq_try_put: a new time has a new stamp */
+    if (stamp == 2 * head + 2 && load_relaxed(&slot->stamp) == stamp) return put_ns;
+  }
+  return 0;
+}
+
+#endif

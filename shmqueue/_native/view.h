@@ -1,0 +1,131 @@
+/* A process's own record of a segment that it has mapped.
+ *
+ * Every address and every bound that the protocol uses comes from here, never from the segment:
+ * whoever scribbles over a header gets an error out of us, not an access outside the mapping.
+ */
+#ifndef SHMQ_VIEW_H
+#define SHMQ_VIEW_H
+
+#include "atomics.h"
+#include "layout.h"
+
+#include <sys/types.h>
+
+/* What an attempt may answer. The negative ones are failures, the others are states of the ring. */
+typedef enum {
+  SHMQ_OK = 0,
+  SHMQ_FULL = 1,        /* no room for the item or the batch */
+  SHMQ_EMPTY = 2,       /* nothing to take */
+  SHMQ_BUSY = 3,        /* another holds the owner word */
+  SHMQ_NEED = 4,        /* the caller's buffer is too small: see shmq_taken.length */
+  SHMQ_TIMEOUT = 5,     /* the deadline passed */
+  SHMQ_INTERRUPTED = 6, /* a signal came in: look at it, then wait on */
+  SHMQ_CLOSED = 7,      /* the handle was closed meanwhile */
+  SHMQ_NO_MEMORY = -1,  /* shared memory is exhausted */
+  SHMQ_CORRUPT = -2,    /* the segment contradicts itself */
+  SHMQ_FOREIGN = -3,    /* not one of ours */
+  SHMQ_TRUNCATED = -4,
+  SHMQ_VERSION = -5,
+  SHMQ_WRONG_BYTE_ORDER = -6,
+  SHMQ_NO_SEAT = -7,
+  SHMQ_SYSTEM = -8, /* errno says */
+} shmq_status;
+
+/* What one side of the ring remembers between calls. Guarded by the end's owner word: only whoever
+ * holds it for this process reads or writes these. */
+typedef struct {
+  uint64_t gate_sequence; /* the other end, as last seen: it only grows, so old is safe */
+  uint64_t next_sequence; /* `next_slot` is the slot of this sequence */
+  uint8_t *next_slot;     /* NULL: not known yet */
+} shmq_cursor;
+
+typedef struct {
+  uint8_t *base;
+  uint64_t mapped_bytes;
+  uint64_t capacity;
+  uint64_t item_size;
+  uint64_t slot_bytes;
+  uint64_t slot_payload_bytes;
+  uint64_t pool_limit_bytes;
+  uint64_t blocks_offset; /* in the file: what fallocate needs */
+  uint64_t pool_offset;
+  shmq_header *header;
+  shmq_end *ends;
+  shmq_class *classes;
+  shmq_seat *seats;
+  uint8_t *slots;
+  shmq_block *blocks;
+  uint8_t *pool;
+  uint32_t max_seats;
+  uint32_t max_blocks;
+
+  /* Who this process is here: replaced in a forked child, see seats.h. */
+  uint64_t tag;
+  shmq_seat *seat;
+  void *anchor; /* the page that keeps the seat's lock */
+  uint64_t epoch;
+  int fd; /* to ask for locks, to reserve memory; holds no lock itself */
+  dev_t device;
+  ino_t inode;
+
+  uint64_t spin_ns; /* how long to poll before sleeping; 0 where there is one core */
+
+  _Alignas(SHMQ_LINE) shmq_cursor producer;
+  _Alignas(SHMQ_LINE) shmq_cursor consumer;
+} shmq_view;
+
+static inline void shmq_view_forget_cursors(shmq_view *view) {
+  shmq_cursor unknown = {0, UINT64_MAX, NULL};
+  view->producer = unknown;
+  view->consumer = unknown;
+}
+
+/* Is this header one that this build made, and does it add up? `file_bytes` is the file's size. */
+static inline shmq_status shmq_header_check(const shmq_header *header, uint64_t file_bytes) {
+  shmq_header plan;
+  if (file_bytes < sizeof(header->magic)) return SHMQ_FOREIGN;
+  /* relaxed: the segment got its name after it was complete, so whoever could open it sees it. */
+  uint64_t magic = load_relaxed(&header->magic);
+  if (magic == __builtin_bswap64(SHMQ_MAGIC)) return SHMQ_WRONG_BYTE_ORDER;
+  if (magic != SHMQ_MAGIC) return SHMQ_FOREIGN;
+  if (file_bytes < sizeof(shmq_header)) return SHMQ_TRUNCATED;
+  if (header->byte_order != SHMQ_BYTE_ORDER) return SHMQ_WRONG_BYTE_ORDER;
+  if (header->layout_version != SHMQ_LAYOUT_VERSION) return SHMQ_VERSION;
+  plan = *header;
+  if (shmq_header_checksum(plan) != plan.checksum) return SHMQ_CORRUPT;
+  if (!shmq_plan(&plan, header->capacity, header->item_size, header->max_seats,
+                 header->pool_limit_bytes) ||
+      memcmp(&plan, header, offsetof(shmq_header, seats_granted)) != 0)
+    return SHMQ_CORRUPT;
+  if (file_bytes < header->segment_bytes) return SHMQ_TRUNCATED;
+  return SHMQ_OK;
+}
+
+/* Fills in the record for a mapping whose header was checked (`header`: a private copy of it). */
+static inline void shmq_view_set(shmq_view *view, uint8_t *base, const shmq_header *header) {
+  view->base = base;
+  view->mapped_bytes = header->segment_bytes;
+  view->capacity = header->capacity;
+  view->item_size = header->item_size;
+  view->slot_bytes = header->slot_bytes;
+  view->slot_payload_bytes = header->slot_bytes - sizeof(shmq_slot);
+  view->pool_limit_bytes = header->pool_limit_bytes;
+  view->blocks_offset = header->blocks_offset;
+  view->pool_offset = header->pool_offset;
+  view->header = (shmq_header *)base;
+  view->ends = (shmq_end *)(base + header->ends_offset);
+  view->classes = (shmq_class *)(base + header->classes_offset);
+  view->seats = (shmq_seat *)(base + header->seats_offset);
+  view->slots = base + header->slots_offset;
+  view->blocks = (shmq_block *)(base + header->blocks_offset);
+  view->pool = base + header->pool_offset;
+  view->max_seats = header->max_seats;
+  view->max_blocks = header->max_blocks;
+  shmq_view_forget_cursors(view);
+}
+
+static inline uint8_t *shmq_slot_at(const shmq_view *view, uint64_t sequence) {
+  return view->slots + sequence % view->capacity * view->slot_bytes;
+}
+
+#endif

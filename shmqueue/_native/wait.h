@@ -1,0 +1,187 @@
+/* Waiting: the one loop between an attempt that could not go on and the next one.
+ *
+ * First it polls, at intervals that grow with the time already waited: each look at a word that
+ * another core is writing takes the line from that core, so who looks too often slows down the one
+ * it waits for. Then it sleeps on a futex. Every sleep is bounded (reliability needs it: a process
+ * killed between its commit and its wake-up rings for nobody): 50 ms where somebody else should
+ * act, growing to 250 ms where nothing is going on.
+ */
+#ifndef SHMQ_WAIT_H
+#define SHMQ_WAIT_H
+
+#include "blocks.h"
+
+#define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
+#define SHMQ_SLEEP_BUSY (50 * SHMQ_MS)
+#define SHMQ_SLEEP_IDLE (250 * SHMQ_MS)
+/* A call that may not block still gives a holder of the owner word the time to finish its copy, be
+ * it preempted meanwhile: else get_nowait would say "empty" of a queue that is only in use. */
+#define SHMQ_BUSY_GRACE (10 * SHMQ_MS)
+
+typedef struct {
+  uint64_t deadline_ns;  /* CLOCK_MONOTONIC, or SHMQ_NO_DEADLINE */
+  uint64_t started_ns;   /* of this wait; 0 before it */
+  uint64_t accounted_ns; /* how far the seat's counter of blocked time has come */
+  uint64_t sleep_ns;     /* bound of the next sleep */
+  uint64_t count;        /* slots wanted: more than 1 for a batch */
+  const uint32_t *closed; /* set by whoever closes the handle */
+  shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
+  shmq_status why;       /* FULL, EMPTY or BUSY */
+  int slept;
+  unsigned counted; /* the states that this call was counted for, as bits */
+} shmq_waiter;
+
+static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
+                                    const uint32_t *closed) {
+  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, 0, 0};
+  *waiter = fresh;
+}
+
+/* Is it worth another attempt? */
+static inline int shmq_may_go_on(const shmq_view *view, const shmq_waiter *waiter) {
+  if (waiter->why == SHMQ_FULL) return shmq_has_room(view, waiter->count);
+  if (waiter->why == SHMQ_EMPTY) return shmq_has_item(view);
+  return (load_relaxed(&waiter->end->owner) & SHMQ_TAG) == 0; /* relaxed: a look before a CAS */
+}
+
+/* Adds what was waited since the last call to the seat's counters. */
+static inline void shmq_waiter_account(const shmq_view *view, shmq_waiter *waiter, uint64_t now) {
+  shmq_seat *seat = view->seat;
+  uint64_t waited = now - waiter->accounted_ns;
+  waiter->accounted_ns = now;
+  /* relaxed: statistics; several threads of this process may wait at once, hence the addition. */
+  if (waiter->why == SHMQ_FULL) fetch_add_relaxed(&seat->blocked_full_ns, waited);
+  if (waiter->why == SHMQ_EMPTY) fetch_add_relaxed(&seat->blocked_empty_ns, waited);
+}
+
+static inline void shmq_waiter_begin(const shmq_view *view, shmq_waiter *waiter, shmq_status why) {
+  waiter->started_ns = waiter->accounted_ns = now_ns();
+  waiter->sleep_ns = why == SHMQ_BUSY ? SHMQ_SLEEP_SHORT : SHMQ_SLEEP_BUSY;
+  waiter->why = why;
+  if (waiter->counted & 1u << why) return;
+  waiter->counted |= 1u << why;
+  /* relaxed: statistics. */
+  if (why == SHMQ_FULL) fetch_add_relaxed(&view->seat->blocked_full_count, 1);
+  if (why == SHMQ_EMPTY) fetch_add_relaxed(&view->seat->blocked_empty_count, 1);
+}
+
+/* Polls for `budget_ns`; 1 as soon as it is worth another attempt. */
+static inline int shmq_poll(const shmq_view *view, const shmq_waiter *waiter, uint64_t budget_ns) {
+  uint64_t begun = now_ns();
+  for (uint32_t pauses = 8;; pauses += pauses / 2) {
+    for (uint32_t i = 0; i < pauses; i++) cpu_pause();
+    if (shmq_may_go_on(view, waiter)) return 1;
+    if (now_ns() - begun >= budget_ns) return 0;
+  }
+}
+
+/* One bounded sleep. OK, or INTERRUPTED. */
+static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter, uint64_t now,
+                                     uint64_t deadline) {
+  uint64_t until = now + waiter->sleep_ns;
+  int result;
+  if (until > deadline) until = deadline;
+  if (waiter->why == SHMQ_BUSY) {
+    shmq_end_flag(waiter->end, SHMQ_CONTENDED);
+    uint64_t seen = load_relaxed(&waiter->end->owner); /* relaxed: the futex compares it again */
+    if ((seen & SHMQ_TAG) == 0) return SHMQ_OK;
+    if (shmq_end_evict_dead(view, waiter->end)) return SHMQ_OK;
+    waiter->slept = 1;
+    result = futex_wait(shmq_owner_futex(waiter->end), (uint32_t)seen, until, SHMQ_WAKE_ANY);
+    /* There may be more who sleep here: whoever takes the word next, we most likely, rings again. */
+    shmq_end_flag(waiter->end, SHMQ_CONTENDED);
+    if (waiter->sleep_ns < SHMQ_SLEEP_BUSY) waiter->sleep_ns *= 2;
+    return result == EINTR ? SHMQ_INTERRUPTED : SHMQ_OK;
+  }
+  /* acquire: the bell before the look at the ends; pairs with the release in shmq_end_ring. */
+  uint32_t bell = load_acquire(&waiter->end->bell);
+  int batch = waiter->count > 1;
+  if (batch) {
+    /* relaxed: a hint. The earliest wish counts; one that is lost looks again by itself. */
+    uint64_t wanted = load_relaxed(&shmq_tail(view)->sequence) + waiter->count - view->capacity;
+    store_relaxed(&waiter->end->batch_wake_sequence, wanted);
+  }
+  shmq_end_flag(waiter->end, batch ? SHMQ_BATCH_AWAITED : SHMQ_AWAITED);
+  if (shmq_may_go_on(view, waiter)) return SHMQ_OK;
+  /* relaxed: whoever sets it rings the bells afterwards, which the futex compares. */
+  if (load_relaxed(waiter->closed)) return SHMQ_CLOSED;
+  waiter->slept = 1;
+  result = futex_wait(&waiter->end->bell, bell, until, batch ? SHMQ_WAKE_BATCH : SHMQ_WAKE_ONE_ITEM);
+  if (result == ETIMEDOUT && waiter->sleep_ns < SHMQ_SLEEP_IDLE) {
+    waiter->sleep_ns *= 2;
+    if (waiter->sleep_ns > SHMQ_SLEEP_IDLE) waiter->sleep_ns = SHMQ_SLEEP_IDLE;
+  }
+  return result == EINTR ? SHMQ_INTERRUPTED : SHMQ_OK;
+}
+
+/* After an attempt answered `why` about `end`: returns OK when the attempt is worth repeating,
+ * INTERRUPTED when a signal should be looked at first, TIMEOUT or CLOSED. */
+static inline shmq_status shmq_wait(const shmq_view *view, shmq_waiter *waiter, shmq_status why,
+                                    shmq_end *end) {
+  uint64_t now, deadline;
+  waiter->end = end;
+  if (waiter->why != why || waiter->started_ns == 0) {
+    if (waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
+    shmq_waiter_begin(view, waiter, why);
+    if (why != SHMQ_BUSY && waiter->deadline_ns == 0) return SHMQ_TIMEOUT;
+    if (view->spin_ns > 0 && !waiter->slept && shmq_poll(view, waiter, view->spin_ns))
+      return SHMQ_OK;
+  }
+  now = now_ns();
+  shmq_waiter_account(view, waiter, now);
+  if (load_relaxed(waiter->closed)) return SHMQ_CLOSED; /* relaxed: as in shmq_sleep */
+  deadline = waiter->deadline_ns;
+  if (why == SHMQ_BUSY && deadline < waiter->started_ns + SHMQ_BUSY_GRACE)
+    deadline = waiter->started_ns + SHMQ_BUSY_GRACE;
+  if (now >= deadline) return SHMQ_TIMEOUT;
+  return shmq_sleep(view, waiter, now, deadline);
+}
+
+/* Ends a wait, however it ended. `gave_up`: without having acted, so a wake-up that was meant for
+ * us is handed on to the next sleeper. */
+static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, int gave_up) {
+  if (waiter->started_ns == 0) return;
+  shmq_waiter_account(view, waiter, now_ns());
+  if (gave_up && waiter->slept && shmq_may_go_on(view, waiter))
+    futex_wake(waiter->why == SHMQ_BUSY ? shmq_owner_futex(waiter->end) : &waiter->end->bell, 1,
+               SHMQ_WAKE_ANY);
+}
+
+/* ---- the calls: an attempt, and the wait between attempts --------------------------------------
+ * They return what the attempt or the wait said last; INTERRUPTED means: call again. */
+
+static shmq_status shmq_put(shmq_view *view, const shmq_record *records, uint64_t count,
+                            shmq_waiter *waiter) {
+  for (;;) {
+    shmq_status status = shmq_try_put(view, records, count);
+    if (status != SHMQ_FULL && status != SHMQ_BUSY) return status;
+    status = shmq_wait(view, waiter, status,
+                       status == SHMQ_FULL ? shmq_head(view) : shmq_tail(view));
+    if (status != SHMQ_OK) return status;
+  }
+}
+
+static shmq_status shmq_take(shmq_view *view, uint64_t max_items, uint8_t *buffer,
+                             uint64_t buffer_bytes, shmq_taken *taken, uint64_t *count,
+                             shmq_waiter *waiter) {
+  for (;;) {
+    shmq_status status = shmq_try_take(view, max_items, buffer, buffer_bytes, taken, count);
+    if (status != SHMQ_EMPTY && status != SHMQ_BUSY) return status;
+    status = shmq_wait(view, waiter, status,
+                       status == SHMQ_EMPTY ? shmq_tail(view) : shmq_head(view));
+    if (status != SHMQ_OK) return status;
+  }
+}
+
+static shmq_status shmq_block_take(shmq_view *view, uint64_t bytes, uint32_t *index,
+                                   shmq_waiter *waiter) {
+  for (;;) {
+    shmq_end *busy;
+    shmq_status status = shmq_block_get(view, bytes, index, &busy);
+    if (status != SHMQ_BUSY) return status;
+    status = shmq_wait(view, waiter, status, busy);
+    if (status != SHMQ_OK) return status;
+  }
+}
+
+#endif

@@ -1,0 +1,522 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Objects through the ring: the codec on one side, the protocol on the other.
+
+An item is encoded before the tail is claimed and decoded after the head was moved: no call into
+Python ever happens while an owner word is held. What is larger than a slot goes through a block.
+"""
+
+from queue import Full
+
+cimport cython
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.limits cimport INT_MAX
+from libc.math cimport isnan
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from shmqueue._codec cimport KIND_BYTES, Payload, decode, encode, payload_clear
+from shmqueue._core cimport (
+    AT_ONCE,
+    SHMQ_CORRUPT,
+    SHMQ_EMPTY,
+    SHMQ_NO_BLOCK,
+    SHMQ_NO_DEADLINE,
+    SHMQ_OK,
+    SHMQ_SLOT_IN_BLOCK,
+    Attachment,
+    now_ns,
+    shmq_block_ref,
+    shmq_record,
+    shmq_taken,
+)
+
+cdef extern from "Python.h":
+    double PyFloat_AsDouble(object) except? -1.0
+
+cdef enum:
+    SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
+    BATCH_SCRATCH_BYTES = 65536  # on the heap, for many items taken at once
+    BATCH_CHUNK = 1024           # items taken at once, at most
+
+
+cdef class ObjectQueue:
+    """Put and get objects on an attached ring; what every queue of this package stands on."""
+
+    cdef Attachment attachment
+    cdef str label
+    cdef int policy
+    # Read without a lock by whoever waits in another thread.
+    cdef uint32_t closed_flag
+    # Taken from the ring in a batch but not delivered, because one before them failed to load.
+    cdef list pending
+    cdef uint64_t pending_epoch
+    cdef object __weakref__
+
+    def __cinit__(self, *args, **kwargs):
+        self.closed_flag = 1
+
+    cpdef _bind(self, Attachment attachment, str label):
+        """Start to work on `attachment`; `label` stands for the queue in messages."""
+        self.attachment = attachment
+        self.policy = attachment.serializer
+        self.label = label
+        self.closed_flag = 0
+
+    cdef inline Attachment _open(self):
+        """Return the attachment, kept alive for the length of a call even if another thread closes."""
+        cdef Attachment attachment
+        with cython.critical_section(self):
+            attachment = self.attachment
+        if self.closed_flag:
+            self._raise_closed()
+        return attachment
+
+    cdef int _raise_closed(self) except -1:
+        raise ValueError(f"{self.label or type(self).__name__} is closed")
+
+    # ---- one item ----
+
+    def put(self, item, block=True, timeout=None):
+        """Put an item at the tail; it is serialised now and seen by others when this returns.
+
+        Parameters
+        ----------
+        item : object
+            None, bool, int, float, complex, str, bytes, bytearray and tuples, lists, dicts and
+            sets of them are encoded directly, anything else is pickled. Any size.
+        block : bool, default True
+            Whether to wait for room.
+        timeout : float, optional
+            Seconds to wait at most; None waits for ever, 0 or less makes one attempt. Ignored
+            unless `block`.
+
+        Raises
+        ------
+        queue.Full
+            If there was no room in time.
+        ValueError
+            If the queue is closed, also while this call waits, or if `timeout` is not a number.
+        OSError
+            With errno ENOSPC, if shared memory has no room for an item larger than `item_size`.
+        Exception
+            Whatever serialising the item raises, with the item's type named. The queue is as before.
+        """
+        self._put(item, _deadline_ns(block, timeout))
+
+    def put_nowait(self, item):
+        """Put an item if there is room now, or raise queue.Full; as ``put(item, block=False)``."""
+        self._put(item, AT_ONCE)
+
+    def get(self, block=True, timeout=None):
+        """Take the oldest item off the head and return it.
+
+        Parameters
+        ----------
+        block : bool, default True
+            Whether to wait for an item.
+        timeout : float, optional
+            Seconds to wait at most; None waits for ever, 0 or less makes one attempt. Ignored
+            unless `block`.
+
+        Returns
+        -------
+        object
+            Equal to what was put, of the same type.
+
+        Raises
+        ------
+        queue.Empty
+            If there was no item in time.
+        ValueError
+            If the queue is closed, also while this call waits, or if `timeout` is not a number.
+        CorruptItemError
+            If the bytes of the item are damaged.
+        Exception
+            Whatever loading the item raises; the item is gone, the next get goes on.
+        """
+        return self._get(_deadline_ns(block, timeout))
+
+    def get_nowait(self):
+        """Return the oldest item, or raise queue.Empty; as ``get(block=False)``."""
+        return self._get(AT_ONCE)
+
+    cdef int _put(self, object item, uint64_t deadline_ns) except -1:
+        cdef Payload payload
+        cdef shmq_record record
+        cdef Attachment attachment = self._open()
+        encode(item, self.policy, &payload)
+        try:
+            if payload.size <= attachment.view.slot_payload_bytes:
+                record.data = payload.data
+                record.length = <uint32_t>payload.size
+                record.kind = payload.kind
+                record.flags = 0
+                record.item_bytes = payload.size
+                attachment.put(&record, 1, deadline_ns, &self.closed_flag)
+            else:
+                self._put_large(attachment, &payload, deadline_ns)
+        finally:
+            payload_clear(&payload)
+        return 0
+
+    cdef int _put_large(self, Attachment attachment, Payload *payload,
+                        uint64_t deadline_ns) except -1:
+        cdef shmq_block_ref ref
+        cdef shmq_record record
+        if deadline_ns == AT_ONCE and not attachment.has_room(1):
+            raise Full
+        _write_block(attachment, payload, &ref, &record, deadline_ns, &self.closed_flag)
+        record.data = &ref
+        try:
+            attachment.put(&record, 1, deadline_ns, &self.closed_flag)
+        except BaseException:
+            attachment.block_drop(&ref)
+            raise
+        return 0
+
+    cdef object _get(self, uint64_t deadline_ns):
+        cdef uint8_t scratch[SCRATCH_BYTES]
+        cdef shmq_taken taken
+        cdef uint64_t count
+        cdef Attachment attachment = self._open()
+        if self.pending is not None and self._has_pending(attachment):
+            return self._deliver(self.pending.pop(0))
+        if attachment.take(1, scratch, SCRATCH_BYTES, &taken, &count, deadline_ns,
+                           &self.closed_flag) != SHMQ_OK:
+            return self._get_large(attachment, taken.length, deadline_ns)
+        if taken.block != SHMQ_NO_BLOCK:
+            attachment.block_read(&taken, scratch)
+        return decode(taken.kind, <const char *>scratch, taken.length)
+
+    cdef object _get_large(self, Attachment attachment, uint64_t wanted_bytes,
+                           uint64_t deadline_ns):
+        """Get an item of which only the size is known: memory first, so that none is lost to it."""
+        cdef shmq_taken taken
+        cdef uint64_t count
+        cdef uint8_t *target
+        while True:
+            buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
+            target = <uint8_t *>PyBytes_AS_STRING(buffer)
+            if attachment.take(1, target, wanted_bytes, &taken, &count, deadline_ns,
+                               &self.closed_flag) == SHMQ_OK:
+                break
+            # Somebody else took that item, and the one behind it is larger still.
+            wanted_bytes = taken.length
+        if taken.block != SHMQ_NO_BLOCK:
+            attachment.block_read(&taken, target)
+        if taken.kind == KIND_BYTES and taken.length == wanted_bytes:
+            return buffer
+        return decode(taken.kind, <const char *>target, taken.length)
+
+    # ---- batches ----
+
+    def put_batch(self, items, block=True, timeout=None):
+        """Put all items, contiguously and at once: every one of them, or none.
+
+        Parameters
+        ----------
+        items : iterable
+            At most `capacity` items. None at all is no error and does nothing.
+        block, timeout
+            As in `put`; the wait is for room for all of them.
+
+        Raises
+        ------
+        ValueError
+            If there are more items than the queue has slots, or it is closed.
+        queue.Full, OSError, Exception
+            As in `put`.
+        """
+        cdef uint64_t deadline_ns = _deadline_ns(block, timeout)
+        cdef Attachment attachment = self._open()
+        cdef _Batch batch
+        items = list(items)
+        if len(items) > attachment.view.capacity:
+            raise ValueError(
+                f"a batch of {len(items)} items can never fit a queue of capacity"
+                f" {attachment.view.capacity}; put it in parts, or create a larger queue"
+            )
+        if not items:
+            return
+        if deadline_ns == AT_ONCE and not attachment.has_room(len(items)):
+            raise Full
+        batch = _Batch(attachment, len(items))
+        for item in items:
+            batch.append(item, self.policy, deadline_ns, &self.closed_flag)
+        batch.put(deadline_ns, &self.closed_flag)
+
+    def get_batch(self, max_items, block=True, timeout=None):
+        """Take what is there, up to `max_items`, as soon as there is something.
+
+        Parameters
+        ----------
+        max_items : int
+            At most this many, at least 1.
+        block, timeout
+            As in `get`; the wait is for the first item only.
+
+        Returns
+        -------
+        list
+            1 to `max_items` items, oldest first.
+
+        Raises
+        ------
+        ValueError
+            If `max_items` is less than 1, or the queue is closed.
+        queue.Empty
+            If there was no item in time.
+        Exception
+            Whatever loading the first item raises. If a later one fails to load, those before it
+            are returned and the next call raises.
+        """
+        cdef uint64_t deadline_ns = _deadline_ns(block, timeout)
+        cdef Attachment attachment = self._open()
+        cdef Py_ssize_t wanted = max_items
+        cdef shmq_taken *taken
+        cdef uint8_t *scratch
+        cdef uint64_t count = 0
+        cdef int status
+        cdef list items = []
+        if wanted < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items}")
+        if self.pending is not None and self._has_pending(attachment):
+            self._deliver_pending(items, wanted)
+            return items
+        taken = <shmq_taken *>malloc(BATCH_CHUNK * sizeof(shmq_taken) + BATCH_SCRATCH_BYTES)
+        if taken == NULL:
+            raise MemoryError
+        scratch = <uint8_t *>(taken + BATCH_CHUNK)
+        try:
+            if attachment.take(min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, taken,
+                               &count, deadline_ns, &self.closed_flag) != SHMQ_OK:
+                items.append(self._get_large(attachment, taken[0].length, deadline_ns))
+            elif not self._decode_taken(attachment, items, taken, count, scratch):
+                return items
+            while len(items) < wanted:
+                status = attachment.try_take(min(wanted - len(items), BATCH_CHUNK), scratch,
+                                             BATCH_SCRATCH_BYTES, taken, &count)
+                if status == SHMQ_CORRUPT:
+                    # Passed over already: the next call says so.
+                    self._keep(attachment, 0, b"")
+                if status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
+                                                               scratch):
+                    break
+        finally:
+            free(taken)
+        return items
+
+    cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
+                            uint64_t count, uint8_t *scratch) except -1:
+        """Decode what was taken onto `items`; False when one failed and the rest was kept for later.
+
+        Raises what the first item of the call raises; the rest is kept then, too.
+        """
+        cdef uint64_t i, kept
+        cdef uint64_t first_kept
+        if taken[0].block != SHMQ_NO_BLOCK:
+            attachment.block_read(taken, scratch)
+        for i in range(count):
+            try:
+                items.append(
+                    decode(taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length)
+                )
+            except BaseException:
+                # A failure behind good items is raised by the next call: keep that item as well.
+                first_kept = i if items else i + 1
+                for kept in range(first_kept, count):
+                    self._keep(
+                        attachment,
+                        taken[kept].kind,
+                        (<const char *>scratch + taken[kept].offset)[: taken[kept].length],
+                    )
+                if items:
+                    return False
+                raise
+        return True
+
+    # ---- kept items ----
+
+    cdef int _keep(self, Attachment attachment, uint32_t kind, bytes data) except -1:
+        """Keep a payload that was taken from the ring for the next get."""
+        if self.pending is None or self.pending_epoch != attachment.view.epoch:
+            self.pending = []
+            self.pending_epoch = attachment.view.epoch
+        self.pending.append((kind, data))
+        return 0
+
+    cdef bint _has_pending(self, Attachment attachment) noexcept:
+        """Whether there are kept items of this process: a forked child's copy is the parent's."""
+        return self.pending_epoch == attachment.view.epoch and len(self.pending) > 0
+
+    cdef object _deliver(self, tuple kept):
+        cdef uint32_t kind = kept[0]
+        cdef bytes data = kept[1]
+        return decode(kind, PyBytes_AS_STRING(data), len(data))
+
+    cdef int _deliver_pending(self, list items, Py_ssize_t wanted) except -1:
+        while self.pending and len(items) < wanted:
+            try:
+                items.append(self._deliver(self.pending[0]))
+            except BaseException:
+                if items:
+                    return 0
+                self.pending.pop(0)
+                raise
+            self.pending.pop(0)
+        return 0
+
+    # ---- looking, waiting, ending ----
+
+    def qsize(self):
+        """Return how many items are in the queue at this moment; exact, and already past."""
+        cdef Attachment attachment = self._open()
+        cdef uint64_t size = attachment.size()
+        if self.pending is not None and self._has_pending(attachment):
+            size += len(self.pending)
+        return size
+
+    def empty(self):
+        """Return True if there was no item at this moment."""
+        return self.qsize() == 0
+
+    def full(self):
+        """Return True if there was no room for an item at this moment."""
+        cdef Attachment attachment = self._open()
+        return not attachment.has_room(1)
+
+    @property
+    def closed(self):
+        """Whether this handle was closed."""
+        return self.closed_flag != 0
+
+    @property
+    def _attachment(self):
+        """The attachment; ValueError when closed."""
+        return self._open()
+
+    def close(self):
+        """Let go of the queue in this process; its items stay for the others.
+
+        Calls that wait in other threads of this handle raise ValueError. Closing again does nothing.
+        The process detaches once all of its handles on the queue are closed or gone.
+        """
+        cdef Attachment attachment
+        with cython.critical_section(self):
+            attachment = self.attachment
+            self.closed_flag = 1
+            self.attachment = None
+        if attachment is not None:
+            attachment.ring_bells()
+
+
+cdef int _write_block(Attachment attachment, const Payload *payload, shmq_block_ref *ref,
+                      shmq_record *record, uint64_t deadline_ns,
+                      const uint32_t *closed) except -1:
+    """Put a payload into a block and describe the slot that refers to it, but for its data."""
+    attachment.block_write(payload.data, payload.size, ref, deadline_ns, closed)
+    record.length = sizeof(shmq_block_ref)
+    record.kind = payload.kind
+    record.flags = SHMQ_SLOT_IN_BLOCK
+    record.item_bytes = payload.size
+    return 0
+
+
+cdef class _Batch:
+    """Encoded items on their way into the ring; gives back what it holds however it ends."""
+
+    cdef Attachment attachment
+    cdef shmq_record *records
+    cdef uint64_t count
+    cdef char *arena             # the payloads, one behind the other, each from a multiple of 8
+    cdef size_t arena_bytes
+    cdef size_t used
+    cdef bint done
+
+    def __cinit__(self, Attachment attachment not None, size_t expected):
+        self.attachment = attachment
+        self.records = <shmq_record *>malloc(expected * sizeof(shmq_record))
+        self.arena_bytes = 64 * expected
+        self.arena = <char *>malloc(self.arena_bytes)
+        if self.records == NULL or self.arena == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cdef uint64_t i
+        if not self.done:
+            for i in range(self.count):
+                if self.records[i].flags & SHMQ_SLOT_IN_BLOCK:
+                    self.attachment.block_drop(
+                        <const shmq_block_ref *>(self.arena + <size_t>self.records[i].data)
+                    )
+        free(self.records)
+        free(self.arena)
+
+    cdef int append(self, object item, int policy, uint64_t deadline_ns,
+                    const uint32_t *closed) except -1:
+        cdef Payload payload
+        cdef shmq_block_ref ref
+        cdef shmq_record *record = &self.records[self.count]
+        encode(item, policy, &payload)
+        try:
+            if payload.size <= self.attachment.view.slot_payload_bytes:
+                # Until the arena stands still, `data` is an offset into it.
+                record.data = <const void *>self.reserve(payload.size)
+                memcpy(self.arena + <size_t>record.data, payload.data, payload.size)
+                record.length = <uint32_t>payload.size
+                record.kind = payload.kind
+                record.flags = 0
+                record.item_bytes = payload.size
+            else:
+                record.data = <const void *>self.reserve(sizeof(ref))
+                _write_block(self.attachment, &payload, &ref, record, deadline_ns, closed)
+                memcpy(self.arena + <size_t>record.data, &ref, sizeof(ref))
+        finally:
+            payload_clear(&payload)
+        self.count += 1
+        return 0
+
+    cdef size_t reserve(self, size_t size) except? 1:
+        """Make room for `size` bytes and return their offset."""
+        cdef size_t offset = self.used
+        cdef size_t wanted = offset + (size + 7) // 8 * 8
+        cdef char *larger
+        if wanted > self.arena_bytes:
+            larger = <char *>realloc(self.arena, wanted * 2)
+            if larger == NULL:
+                raise MemoryError
+            self.arena = larger
+            self.arena_bytes = wanted * 2
+        self.used = wanted
+        return offset
+
+    cdef int put(self, uint64_t deadline_ns, const uint32_t *closed) except -1:
+        cdef uint64_t i
+        for i in range(self.count):
+            self.records[i].data = self.arena + <size_t>self.records[i].data
+        try:
+            self.attachment.put(self.records, self.count, deadline_ns, closed)
+            self.done = True
+        finally:
+            for i in range(self.count):
+                self.records[i].data = <const void *>(<char *>self.records[i].data - self.arena)
+        return 0
+
+
+cdef uint64_t _deadline_ns(object block, object timeout) except? 1:
+    """Deadline of a call, with the meanings and limits that multiprocessing gives to its arguments."""
+    cdef double seconds
+    if timeout is None:
+        return SHMQ_NO_DEADLINE if block else AT_ONCE
+    if not block:
+        return AT_ONCE
+    seconds = PyFloat_AsDouble(timeout)
+    if isnan(seconds):
+        raise ValueError("timeout must be a number of seconds, not NaN")
+    if seconds <= 0:
+        return AT_ONCE
+    if seconds >= 0.5 * INT_MAX:
+        raise OverflowError(f"timeout is too large: {timeout} seconds; None waits for ever")
+    return now_ns() + <uint64_t>(seconds * 1e9)

@@ -1,0 +1,43 @@
+"""The exceptions of the package; Full and Empty are the ones of the standard library's queue."""
+
+__all__ = [
+    "CorruptItemError",
+    "CorruptSegmentError",
+    "ForeignSegmentError",
+    "NoFreeSeatError",
+    "SegmentError",
+    "SegmentVersionError",
+    "TruncatedSegmentError",
+]
+
+
+class SegmentError(RuntimeError):
+    """A segment that exists but cannot be used; the base of its more particular kinds."""
+
+
+class ForeignSegmentError(SegmentError):
+    """The file is no queue at all: another program made it, or a machine of another byte order."""
+
+
+class TruncatedSegmentError(SegmentError):
+    """The file is shorter than its own header says: it was cut, or never completed."""
+
+
+class SegmentVersionError(SegmentError):
+    """The segment's layout version is not the one that this release reads and writes."""
+
+
+class CorruptSegmentError(SegmentError):
+    """A value in the segment contradicts the others: something else wrote over it."""
+
+
+class NoFreeSeatError(RuntimeError):
+    """As many processes are attached as the segment has seats.
+
+    A seat is free again as soon as its process closes the queue or ends. `max_processes` sets
+    their number when a queue is created.
+    """
+
+
+class CorruptItemError(ValueError):
+    """The bytes of an item are not what any `put` wrote; they were damaged on the way."""

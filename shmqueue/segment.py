@@ -1,0 +1,364 @@
+"""Segments by name: create, attach, unlink.
+
+A segment is a file in /dev/shm. It is built without a name, completed, and then linked in one step,
+so no half-built queue can be seen under a name, whoever dies when. Its memory is reserved before
+the first byte is touched, so a full /dev/shm is an error and never a SIGBUS.
+"""
+
+import errno
+import os
+import resource
+import stat
+import threading
+import time
+import uuid
+import weakref
+
+from shmqueue._core import Attachment, format_segment, plan_segment
+from shmqueue.errors import ForeignSegmentError, SegmentError
+
+__all__ = ["SERIALIZERS", "Descriptor", "attach", "create", "path_of", "unlink"]
+
+DIRECTORY = "/dev/shm"
+PREFIX = "shmq."
+MAX_FILE_NAME_BYTES = 255
+MAX_PROCESSES = 4095
+PAGE_BYTES = 4096
+# Address range for large items: it costs nothing until it is used, and never shrinks or moves.
+POOL_LIMIT_BYTES = 64 << 30
+SMALLEST_POOL_LIMIT_BYTES = 1 << 20
+
+# Names of the policies, as the header numbers them.
+SERIALIZERS = {"cloudpickle": 1, "multiprocessing": 2}
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+
+# One attachment for each segment in each process, shared by all handles: by device and inode.
+_attachments: "weakref.WeakValueDictionary[tuple[int, int], Attachment]" = (
+    weakref.WeakValueDictionary()
+)
+_lock = threading.RLock()
+
+
+def _after_fork_in_child() -> None:
+    # Another thread of the parent may have held it; that thread is not here to let go.
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Descriptor:
+    """What a new segment shall be like; checked when it is made.
+
+    Parameters
+    ----------
+    capacity : int
+        Slots.
+    item_size : int
+        Bytes of an item that fit a slot; larger ones go through blocks.
+    max_processes : int
+        Seats, 1 to 4095.
+    serializer : str
+        ``"cloudpickle"`` or ``"multiprocessing"``.
+    mode : int
+        Permission bits of the file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them cannot be.
+    """
+
+    def __init__(
+        self, capacity: int, item_size: int, max_processes: int, serializer: str, mode: int
+    ) -> None:
+        for label, value in (
+            ("capacity", capacity),
+            ("item_size", item_size),
+            ("max_processes", max_processes),
+            ("mode", mode),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{label} must be an int, not {type(value).__name__}")
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1 slot, not {capacity}")
+        if item_size < 1:
+            raise ValueError(f"item_size must be at least 1 byte, not {item_size}")
+        if item_size > 1 << 31:
+            raise ValueError(
+                f"item_size={item_size} is more than a slot can have (2 GiB); larger items need no"
+                " larger slots, they go through blocks"
+            )
+        if capacity > 1 << 45:
+            raise ValueError(f"capacity={capacity} slots are more than a segment can hold")
+        if not 1 <= max_processes <= MAX_PROCESSES:
+            raise ValueError(
+                f"max_processes must be between 1 and {MAX_PROCESSES}, not {max_processes}"
+            )
+        if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
+            raise ValueError(
+                f"mode={mode:#o} must be permission bits that let the owner read and write,"
+                " such as 0o600 or 0o660"
+            )
+        check_serializer(serializer)
+        plan_segment(capacity, item_size, max_processes, SMALLEST_POOL_LIMIT_BYTES)
+        self.capacity = capacity
+        self.item_size = item_size
+        self.max_processes = max_processes
+        self.serializer = serializer
+        self.mode = mode
+
+
+def check_serializer(serializer: str) -> None:
+    """Raise TypeError or ValueError unless this names a policy."""
+    if not isinstance(serializer, str):
+        raise TypeError(f"serializer must be a str, not {type(serializer).__name__}")
+    if serializer not in SERIALIZERS:
+        raise ValueError(
+            f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}"
+        )
+
+
+def _escaped(part: str) -> str:
+    return "".join(
+        character
+        if character in _PLAIN
+        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        for character in part
+    )
+
+
+def path_of(name: str, run_id: str = "") -> str:
+    """Return the path of a queue's segment; two pairs of name and run_id never share one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If no segment can be called so.
+    """
+    for label, part in (("name", name), ("run_id", run_id)):
+        if not isinstance(part, str):
+            raise TypeError(f"{label} must be a str, not {type(part).__name__}")
+        if "/" in part or "\0" in part:
+            raise ValueError(f"{label} {part!r} must not contain '/' or NUL: it names a file")
+    if not name:
+        raise ValueError("name must not be empty")
+    file_name = PREFIX + _escaped(name) + (f"@{_escaped(run_id)}" if run_id else "")
+    if len(file_name) > MAX_FILE_NAME_BYTES:
+        raise ValueError(
+            f"name and run_id are too long: they make a file name of {len(file_name)} bytes, the"
+            f" limit is {MAX_FILE_NAME_BYTES} (characters outside [A-Za-z0-9_.-] count 3 or more)"
+        )
+    return os.path.join(DIRECTORY, file_name)
+
+
+def _no_memory(error: OSError, wanted: int) -> OSError:
+    system = os.statvfs(DIRECTORY)
+    return OSError(
+        errno.ENOSPC,
+        f"not enough shared memory for the queue: wanted {wanted} bytes, available"
+        f" {system.f_bavail * system.f_frsize} in {DIRECTORY} ({os.strerror(error.errno or 0)});"
+        " choose a smaller capacity or item_size (larger items still go through), or enlarge"
+        f" {DIRECTORY}",
+    )
+
+
+def _pool_limit_bytes() -> int:
+    """How much address range to give to large items: several times what could ever be used."""
+    system = os.statvfs(DIRECTORY)
+    limit = min(POOL_LIMIT_BYTES, max(4 * system.f_blocks * system.f_frsize, 64 << 20))
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft // 8)
+    return max(limit, SMALLEST_POOL_LIMIT_BYTES) // PAGE_BYTES * PAGE_BYTES
+
+
+def _build(fd: int, wanted: Descriptor) -> None:
+    """Make a nameless file into a complete segment."""
+    pool_limit_bytes = _pool_limit_bytes()
+    while True:
+        geometry = (wanted.capacity, wanted.item_size, wanted.max_processes, pool_limit_bytes)
+        segment_bytes, reserved_bytes = plan_segment(*geometry)
+        try:
+            os.ftruncate(fd, segment_bytes)
+            break
+        except OSError as error:
+            # RLIMIT_FSIZE, or a file system with smaller files: a smaller pool may do.
+            if error.errno not in (errno.EFBIG, errno.EINVAL):
+                raise
+            if pool_limit_bytes <= SMALLEST_POOL_LIMIT_BYTES:
+                raise _no_memory(error, reserved_bytes) from None
+            pool_limit_bytes = max(pool_limit_bytes // 2, SMALLEST_POOL_LIMIT_BYTES)
+    try:
+        os.posix_fallocate(fd, 0, reserved_bytes)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
+            raise _no_memory(error, reserved_bytes) from None
+        raise
+    os.fchmod(fd, wanted.mode)  # not subject to the umask
+    format_segment(
+        fd, *geometry, SERIALIZERS[wanted.serializer], uuid.uuid4().bytes, time.time_ns()
+    )
+
+
+def create(path: str, wanted: Descriptor) -> Attachment:
+    """Create a segment and attach to it.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something of that name.
+    OSError
+        With ENOSPC, wanted and available bytes, if shared memory is too small.
+    """
+    try:
+        fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot create a segment in {DIRECTORY} ({os.strerror(error.errno or 0)}):"
+            " shmqueue needs it to be a writable tmpfs",
+        ) from None
+    linked = False
+    try:
+        _build(fd, wanted)
+        # Naming a directory descriptor makes Python use linkat(), which follows the /proc link.
+        directory = os.open(DIRECTORY, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.link(
+                f"/proc/self/fd/{fd}",
+                os.path.basename(path),
+                dst_dir_fd=directory,
+                follow_symlinks=True,
+            )
+        finally:
+            os.close(directory)
+        linked = True
+        return _attachment_of(os.dup(fd), path)
+    except BaseException:
+        if linked:
+            os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
+    """Attach to an existing segment, or share the attachment that this process has already.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError
+        If there is none, or it is not ours to open.
+    SegmentError
+        If what is there is not a sound segment of this layout.
+    """
+    try:
+        # O_NONBLOCK: so that a fifo that lies there is refused rather than waited for.
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            errno.ENOENT,
+            "there is no such queue: it was not created yet (create=True), or unlinked already",
+            path,
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise ForeignSegmentError(
+                f"{path} is not a shmqueue segment: it is not a regular file"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PermissionError(
+                error.errno,
+                "no permission to open this queue: it belongs to another user, or was created"
+                " with a mode that excludes this one",
+                path,
+            ) from None
+        raise
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ForeignSegmentError(f"{path} is not a shmqueue segment: it is not a regular file")
+        if status.st_uid != os.geteuid() and not allow_other_owner:
+            # Loading an item runs pickle: whoever owns the segment could run code in here.
+            raise PermissionError(
+                errno.EPERM,
+                f"this queue belongs to another user (uid {status.st_uid}), who could run code in"
+                " this process by what it puts; if you trust it, pass allow_other_owner=True",
+                path,
+            )
+    except BaseException:
+        os.close(fd)
+        raise
+    return _attachment_of(fd, path)
+
+
+def _attachment_of(fd: int, path: str) -> Attachment:
+    """Return this process's attachment to the segment behind `fd`, which is used up."""
+    status = os.fstat(fd)
+    key = (status.st_dev, status.st_ino)
+    with _lock:
+        attachment = _attachments.get(key)
+        if attachment is None:
+            attachment = Attachment(fd, path)
+            _attachments[key] = attachment
+        else:
+            os.close(fd)
+        return attachment
+
+
+def unlink(name: str, run_id: str = "") -> bool:
+    """Remove a queue's name; processes that are attached go on until they close.
+
+    Parameters
+    ----------
+    name, run_id : str
+        As the queue was created.
+
+    Returns
+    -------
+    bool
+        Whether there was such a queue.
+
+    Raises
+    ------
+    ForeignSegmentError
+        If what has that name is not a file.
+    PermissionError
+        If it is another user's.
+    """
+    path = path_of(name, run_id)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except IsADirectoryError:
+        raise ForeignSegmentError(f"{path} is a directory, not a shmqueue segment") from None
+    return True
+
+
+def unlink_inode(path: str, inode: tuple[int, int]) -> None:
+    """Remove the name if it still stands for this very segment; silent where it doesn't."""
+    try:
+        status = os.lstat(path)
+        if (status.st_dev, status.st_ino) == inode:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def describe(path: str) -> str:
+    """Say in a few words what has this name: for the message of a name that is taken."""
+    try:
+        attachment = attach(path, allow_other_owner=True)
+    except SegmentError as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be opened: {error.strerror}"
+    own_pid = os.getpid()
+    others = [row["pid"] for row in attachment.seat_rows() if row["alive"]]
+    others = sorted({pid for pid in others if pid != own_pid})
+    who = f"attached: {', '.join(map(str, others))}" if others else "no other process is attached"
+    return f"it holds {attachment.qsize()} of {attachment.capacity} items, {who}"

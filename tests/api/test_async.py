@@ -1,0 +1,187 @@
+"""put_async and get_async wait without holding up the event loop."""
+
+import asyncio
+import queue as stdlib_queue
+import time
+
+import pytest
+
+from tests import support
+from tests.support import CLOCK_SLACK, LIMIT, drain
+
+
+def run(coroutine):
+    """Run it to its end; what takes beyond all measure fails."""
+    return asyncio.run(asyncio.wait_for(coroutine, LIMIT))
+
+
+def test_items_pass_between_coroutines(create):
+    queue = create(capacity=2)
+
+    async def produce():
+        for number in range(100):
+            await queue.put_async((number, str(number)))
+
+    async def consume():
+        return [await queue.get_async() for _ in range(100)]
+
+    async def both():
+        return (await asyncio.gather(produce(), consume()))[1]
+
+    assert run(both()) == [(n, str(n)) for n in range(100)]
+
+
+def test_the_loop_goes_on_while_a_get_waits(create):
+    queue = create()
+
+    async def main():
+        getter = asyncio.ensure_future(queue.get_async())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not getter.done()
+        queue.put_nowait("late")
+        return await getter
+
+    assert run(main()) == "late"
+
+
+def test_the_loop_goes_on_while_a_put_waits(create):
+    queue = create(capacity=1)
+    queue.put("first")
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async("second"))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not putter.done()
+        first = queue.get_nowait()
+        await putter
+        return [first, queue.get_nowait()]
+
+    assert run(main()) == ["first", "second"]
+
+
+def test_what_is_there_or_fits_needs_no_timeout(create):
+    queue = create()
+
+    async def main():
+        await queue.put_async("x", timeout=0)
+        return await queue.get_async(timeout=0)
+
+    assert run(main()) == "x"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.2])
+def test_timeouts_raise_empty_and_full(create, timeout):
+    queue = create(capacity=1)
+
+    async def timed(call):
+        started = time.monotonic()
+        with pytest.raises((stdlib_queue.Empty, stdlib_queue.Full)) as caught:
+            await call
+        assert time.monotonic() - started >= timeout - CLOCK_SLACK
+        return caught.type
+
+    assert run(timed(queue.get_async(timeout=timeout))) is stdlib_queue.Empty
+    queue.put("fills it")
+    assert run(timed(queue.put_async("more", timeout=timeout))) is stdlib_queue.Full
+    assert drain(queue, 1) == ["fills it"]
+    assert queue.empty()
+
+
+def test_a_cancelled_get_takes_no_item(create):
+    queue = create()
+
+    async def main():
+        for _ in range(5):
+            getter = asyncio.ensure_future(queue.get_async())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            getter.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await getter
+        queue.put("kept")
+        return await queue.get_async(timeout=LIMIT)
+
+    assert run(main()) == "kept"
+
+
+def test_a_cancelled_put_puts_nothing(create):
+    queue = create(capacity=1)
+    queue.put("first")
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async("cancelled"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        putter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putter
+        assert queue.get_nowait() == "first"
+        await queue.put_async("after")
+
+    run(main())
+    assert queue.get(timeout=LIMIT) == "after"
+    assert queue.empty()
+
+
+def test_many_waiters_each_get_an_item(create):
+    queue = create()
+
+    async def main():
+        getters = [asyncio.ensure_future(queue.get_async()) for _ in range(60)]
+        await asyncio.sleep(0)
+        for number in range(60):
+            await queue.put_async(number)
+        return await asyncio.gather(*getters)
+
+    assert sorted(run(main())) == list(range(60))
+
+
+def test_a_thread_and_a_coroutine_share_a_queue(create):
+    queue = create(capacity=3)
+    putter = support.Thread(lambda: [queue.put(number) for number in range(200)])
+
+    async def main():
+        return [await queue.get_async() for _ in range(200)]
+
+    assert run(main()) == list(range(200))
+    putter.result()
+
+
+def test_an_unserialisable_item_raises_in_the_awaiting_coroutine(create):
+    queue = create()
+
+    async def main():
+        with pytest.raises(TypeError):
+            await queue.put_async(n for n in "generator")
+
+    run(main())
+    assert queue.empty()
+
+
+def test_a_closed_queue_is_a_value_error(create):
+    queue = create()
+    queue.close()
+
+    async def main():
+        with pytest.raises(ValueError, match="is closed"):
+            await queue.get_async()
+        with pytest.raises(ValueError, match="is closed"):
+            await queue.put_async(1)
+
+    run(main())
+
+
+def test_closing_ends_a_waiting_coroutine(create):
+    queue = create()
+
+    async def main():
+        getter = asyncio.ensure_future(queue.get_async())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        queue.close()
+        with pytest.raises(ValueError, match="is closed"):
+            await getter
+
+    run(main())
