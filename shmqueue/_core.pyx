@@ -19,6 +19,67 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from shmqueue._protocol cimport (
+    SHMQ_BYTE_ORDER,
+    SHMQ_CLOSED,
+    SHMQ_CORRUPT,
+    SHMQ_END_HEAD0,
+    SHMQ_END_OPEN,
+    SHMQ_END_POOL,
+    SHMQ_END_TAIL,
+    SHMQ_FIELD_COUNT,
+    SHMQ_INTERRUPTED,
+    SHMQ_LAYOUT_VERSION,
+    SHMQ_MAGIC,
+    SHMQ_NEED,
+    SHMQ_NO_BLOCK,
+    SHMQ_NO_MEMORY,
+    SHMQ_NO_SEAT,
+    SHMQ_OK,
+    SHMQ_SYSTEM,
+    SHMQ_TIMEOUT,
+    SHMQ_TRUNCATED,
+    SHMQ_VERSION,
+    SHMQ_WRONG_BYTE_ORDER,
+    copy_in,
+    copy_out,
+    now_ns,
+    shmq_block_bytes,
+    shmq_block_free,
+    shmq_block_take,
+    shmq_counters,
+    shmq_end,
+    shmq_end_ring_all,
+    shmq_epoch_begin,
+    shmq_fd_is_ours,
+    shmq_fields,
+    shmq_has_room,
+    shmq_header,
+    shmq_header_check,
+    shmq_header_checksum,
+    shmq_plan,
+    shmq_put,
+    shmq_seat_is_held,
+    shmq_seat_leave,
+    shmq_seat_snapshot,
+    shmq_seat_take,
+    shmq_seats_granted,
+    shmq_snapshot,
+    shmq_snapshot_ends,
+    shmq_snapshot_seat,
+    shmq_snapshot_take,
+    shmq_sweep_after_the_dead,
+    shmq_take,
+    shmq_try_put,
+    shmq_try_take,
+    shmq_view_forget_cursors,
+    shmq_view_is_mine,
+    shmq_view_set,
+    shmq_view_set_mine,
+    shmq_waiter_end,
+    shmq_waiter_init,
+)
+
 from shmqueue.errors import (
     CorruptSegmentError,
     ForeignSegmentError,
@@ -38,114 +99,6 @@ cdef extern from "<sys/mman.h>" nogil:
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t, size_t)
-
-cdef extern from "_native/wait.h" nogil:
-    ctypedef struct shmq_header:
-        uint64_t magic
-        uint32_t layout_version
-        uint32_t byte_order
-        uint8_t uuid[16]
-        uint64_t segment_bytes
-        uint64_t capacity
-        uint64_t item_size
-        uint64_t blocks_offset
-        uint64_t pool_limit_bytes
-        uint32_t max_seats
-        uint32_t serializer
-        uint32_t checksum
-        uint64_t created_realtime_ns
-        uint32_t head_count
-
-    ctypedef struct shmq_field:
-        const char *structure
-        const char *field
-        uint32_t offset
-        uint32_t size
-        const char *meaning
-
-    const shmq_field shmq_fields[1]
-    enum: SHMQ_FIELD_COUNT
-    enum: SHMQ_BUSY
-    enum: SHMQ_TIMEOUT
-    enum: SHMQ_INTERRUPTED
-    enum: SHMQ_CLOSED
-    enum: SHMQ_NO_MEMORY
-    enum: SHMQ_FOREIGN
-    enum: SHMQ_TRUNCATED
-    enum: SHMQ_VERSION
-    enum: SHMQ_WRONG_BYTE_ORDER
-    enum: SHMQ_NO_SEAT
-    enum: SHMQ_SYSTEM
-    uint64_t SHMQ_MAGIC
-    enum: SHMQ_LAYOUT_VERSION
-    enum: SHMQ_BYTE_ORDER
-    enum: SHMQ_END_TAIL
-    enum: SHMQ_END_POOL
-    enum: SHMQ_END_HEAD0
-    enum: SHMQ_END_OPEN
-
-    int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
-                  uint64_t pool_limit_bytes)
-    uint32_t shmq_header_checksum(shmq_header)
-    int shmq_header_check(const shmq_header *, uint64_t file_bytes)
-    void shmq_view_set(shmq_view *, uint8_t *base, const shmq_header *)
-    void shmq_view_forget_cursors(shmq_view *)
-    int shmq_fd_is_ours(const shmq_view *)
-    uint64_t shmq_epoch_begin()
-    bint shmq_view_is_mine(const shmq_view *)
-    void shmq_view_set_mine(shmq_view *, uint64_t epoch)
-    int shmq_seat_take(shmq_view *, int fd)
-    void shmq_seat_leave(shmq_view *)
-    int shmq_seat_is_held(const shmq_view *, uint32_t seat)
-    uint32_t shmq_seats_granted(const shmq_view *)
-    void shmq_sweep_after_the_dead(const shmq_view *)
-    void shmq_end_ring_all(shmq_end *)
-    bint shmq_has_room(const shmq_view *, uint64_t count)
-    int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count)
-    int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                      shmq_taken *, uint64_t *count)
-    void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,
-                          const uint32_t *closed)
-    void shmq_waiter_end(const shmq_view *, shmq_waiter *, int gave_up)
-    int shmq_put(shmq_view *, const shmq_record *, uint64_t count, shmq_waiter *)
-    int shmq_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                  shmq_taken *, uint64_t *count, shmq_waiter *)
-    int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
-    uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index)
-    void shmq_block_free(const shmq_view *, uint32_t index)
-    void copy_in(void *, const void *, size_t)
-    void copy_out(void *, const void *, size_t)
-
-cdef extern from "_native/snapshot.h" nogil:
-    ctypedef struct shmq_counters:
-        uint64_t items_put
-        uint64_t bytes_put
-        uint64_t blocked_full_count
-        uint64_t blocked_full_ns
-        uint64_t items_got
-        uint64_t bytes_got
-        uint64_t blocked_empty_count
-        uint64_t blocked_empty_ns
-        uint64_t takeovers
-
-    ctypedef struct shmq_snapshot:
-        uint64_t tail
-        uint64_t head
-        uint64_t high_water_mark
-        uint64_t oldest_put_ns
-        uint64_t pool_bytes
-        uint64_t pool_free_bytes
-        shmq_counters totals
-
-    ctypedef struct shmq_seat_snapshot:
-        shmq_counters own
-        uint64_t attached_ns
-        uint64_t active_ns
-        uint32_t pid
-
-    void shmq_snapshot_ends(const shmq_view *, uint64_t *head, uint64_t *tail)
-    void shmq_snapshot_take(const shmq_view *, shmq_snapshot *)
-    bint shmq_snapshot_seat(const shmq_view *, uint32_t index, shmq_seat_snapshot *)
 
 # Below this, releasing the GIL costs more than the copy.
 cdef enum:
@@ -345,8 +298,10 @@ cdef class Attachment:
     def _open_again(self):
         """Open the segment once more, as a description of its own, whatever became of its name."""
         cdef bint fd_is_good = shmq_fd_is_ours(self.view)
-        ways = [f"/proc/self/fd/{self.view.fd}"] if fd_is_good else []
-        ways.append(self.path)
+        # By name first: so the mapping has a name that people find in /proc/PID/maps.
+        ways = [self.path]
+        if fd_is_good:
+            ways.append(f"/proc/self/fd/{self.view.fd}")
         for way in ways:
             try:
                 fd = os.open(way, os.O_RDWR | os.O_CLOEXEC)
@@ -389,17 +344,18 @@ cdef class Attachment:
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                  const uint32_t *closed) except -1:
         """Put all records or none; raises Full, ValueError when closed, or what a signal raises."""
+        # The common case stands alone: without a loop, a waiter, or the GIL's release.
+        if shmq_view_is_mine(self.view) and count == 1:
+            if shmq_try_put(self.view, records, 1) == SHMQ_OK:
+                return 0
+        return self._put_or_wait(records, count, deadline_ns, closed)
+
+    cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
+                          const uint32_t *closed) except -1:
         cdef int status
+        cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        # Said twice, so that the compiler makes the common case without a loop.
-        if count == 1:
-            status = shmq_try_put(self.view, records, 1)
-        else:
-            status = shmq_try_put(self.view, records, count)
-        if status == SHMQ_OK:
-            return 0
-        cdef shmq_waiter waiter
         shmq_waiter_init(&waiter, deadline_ns, count, closed)
         while True:
             with nogil:
@@ -422,27 +378,33 @@ cdef class Attachment:
         Raises Empty, ValueError when closed, CorruptSegmentError, or what a signal handler raises.
         """
         cdef int status
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
-        if max_items == 1:
+        if shmq_view_is_mine(self.view) and max_items == 1:
             status = shmq_try_take(self.view, 1, buffer, buffer_bytes, taken, count)
-        else:
-            status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
-        if status == SHMQ_OK or status == SHMQ_NEED:
-            return status
-        cdef shmq_waiter waiter
-        if status != SHMQ_CORRUPT:
-            shmq_waiter_init(&waiter, deadline_ns, 1, closed)
-            while True:
-                with nogil:
-                    status = shmq_take(self.view, max_items, buffer, buffer_bytes, taken, count,
-                                       &waiter)
-                if status != SHMQ_INTERRUPTED:
-                    break
-                self._look_at_signals(&waiter)
-            shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
             if status == SHMQ_OK or status == SHMQ_NEED:
                 return status
+            if status == SHMQ_CORRUPT:
+                return self._raise_for(status)
+        return self._take_or_wait(max_items, buffer, buffer_bytes, taken, count, deadline_ns,
+                                  closed)
+
+    cdef int _take_or_wait(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                           shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
+                           const uint32_t *closed) except -1:
+        cdef int status
+        cdef shmq_waiter waiter
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        while True:
+            with nogil:
+                status = shmq_take(self.view, max_items, buffer, buffer_bytes, taken, count,
+                                   &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+            self._look_at_signals(&waiter)
+        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if status == SHMQ_OK or status == SHMQ_NEED:
+            return status
         if status == SHMQ_TIMEOUT:
             raise Empty
         self._raise_for(status)
@@ -468,7 +430,7 @@ cdef class Attachment:
     cdef int _raise_for(self, int status) except -1:
         cdef int error = c_errno
         if status == SHMQ_CLOSED:
-            raise ValueError(f"the queue on {self.path} was closed during this call")
+            raise ValueError(f"the queue on {self.path} is closed: another thread closed it during this call")
         if status == SHMQ_CORRUPT:
             raise CorruptSegmentError(
                 f"{self.path} contradicts itself: something else wrote into it"

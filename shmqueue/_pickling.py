@@ -165,13 +165,13 @@ def name_the_type(error: Exception, item: object) -> None:
     name = kind.__qualname__
     if kind.__module__ != "builtins":
         name = f"{kind.__module__}.{name}"
-    remark = f" (while serialising an item of type '{name}')"
+    remark = f"(while serialising an item of type '{name}')"
     # The first argument of UnicodeError is a codec's name, not a message.
-    if isinstance(error, UnicodeError) or not error.args:
+    if isinstance(error, UnicodeError):
         return
-    message = error.args[0]
+    message = error.args[0] if error.args else ""
     if type(message) is str and not message.endswith(remark):
         try:
-            error.args = (message + remark, *error.args[1:])
+            error.args = (f"{message} {remark}".lstrip(), *error.args[1:])
         except Exception:  # a class of the user's may not have it; the error itself matters more
             pass

@@ -17,15 +17,14 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from shmqueue._codec cimport KIND_BYTES, Payload, decode, encode, payload_clear
-from shmqueue._core cimport (
-    AT_ONCE,
+from shmqueue._core cimport AT_ONCE, Attachment
+from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_EMPTY,
     SHMQ_NO_BLOCK,
     SHMQ_NO_DEADLINE,
     SHMQ_OK,
     SHMQ_SLOT_IN_BLOCK,
-    Attachment,
     now_ns,
     shmq_block_ref,
     shmq_record,
@@ -34,6 +33,7 @@ from shmqueue._core cimport (
 
 cdef extern from "Python.h":
     double PyFloat_AsDouble(object) except? -1.0
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum:
     SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
@@ -188,6 +188,8 @@ cdef class ObjectQueue:
             return self._get_large(attachment, taken.length, deadline_ns)
         if taken.block != SHMQ_NO_BLOCK:
             attachment.block_read(&taken, scratch)
+        if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
+            return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
         return decode(taken.kind, <const char *>scratch, taken.length)
 
     cdef object _get_large(self, Attachment attachment, uint64_t wanted_bytes,
@@ -274,14 +276,15 @@ cdef class ObjectQueue:
         """
         cdef uint64_t deadline_ns = _deadline_ns(block, timeout)
         cdef Attachment attachment = self._open()
-        cdef Py_ssize_t wanted = max_items
+        cdef Py_ssize_t wanted
         cdef shmq_taken *taken
         cdef uint8_t *scratch
         cdef uint64_t count = 0
         cdef int status
         cdef list items = []
-        if wanted < 1:
+        if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
+        wanted = min(max_items, PY_SSIZE_T_MAX)
         if self.pending is not None and self._has_pending(attachment):
             self._deliver_pending(items, wanted)
             return items
@@ -505,8 +508,15 @@ cdef class _Batch:
         return 0
 
 
-cdef uint64_t _deadline_ns(object block, object timeout) except? 1:
-    """Deadline of a call, with the meanings and limits that multiprocessing gives to its arguments."""
+cdef inline uint64_t _deadline_ns(object block, object timeout) except? 1:
+    """Deadline of a call: the plain case at once, the others by a call."""
+    if timeout is None and block is True:
+        return SHMQ_NO_DEADLINE
+    return _deadline_of(block, timeout)
+
+
+cdef uint64_t _deadline_of(object block, object timeout) except? 1:
+    """Deadline of a call, with the meanings and limits that multiprocessing gives its arguments."""
     cdef double seconds
     if timeout is None:
         return SHMQ_NO_DEADLINE if block else AT_ONCE

@@ -16,7 +16,7 @@ class SegmentError(RuntimeError):
 
 
 class ForeignSegmentError(SegmentError):
-    """The file is no queue at all: another program made it, or a machine of another byte order."""
+    """The file is no queue at all: another program made it."""
 
 
 class TruncatedSegmentError(SegmentError):
@@ -24,7 +24,7 @@ class TruncatedSegmentError(SegmentError):
 
 
 class SegmentVersionError(SegmentError):
-    """The segment's layout version is not the one that this release reads and writes."""
+    """The segment's layout version or byte order is not what this release reads and writes."""
 
 
 class CorruptSegmentError(SegmentError):

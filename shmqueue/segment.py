@@ -125,7 +125,7 @@ def _escaped(part: str) -> str:
     return "".join(
         character
         if character in _PLAIN
-        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        else "".join(f"%{byte:02X}" for byte in character.encode())
         for character in part
     )
 
@@ -143,6 +143,10 @@ def path_of(name: str, run_id: str = "") -> str:
             raise TypeError(f"{label} must be a str, not {type(part).__name__}")
         if "/" in part or "\0" in part:
             raise ValueError(f"{label} {part!r} must not contain '/' or NUL: it names a file")
+        try:
+            part.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{label} {part!r} is no text: it has lone surrogates") from None
     if not name:
         raise ValueError("name must not be empty")
     file_name = PREFIX + _escaped(name) + (f"@{_escaped(run_id)}" if run_id else "")
@@ -156,6 +160,12 @@ def path_of(name: str, run_id: str = "") -> str:
 
 def _no_memory(error: OSError, wanted: int) -> OSError:
     system = os.statvfs(DIRECTORY)
+    if error.errno == errno.EFBIG:
+        return OSError(
+            errno.EFBIG,
+            f"the queue needs a file of {wanted} bytes, which the limit on the size of files"
+            " (RLIMIT_FSIZE, ulimit -f) forbids",
+        )
     return OSError(
         errno.ENOSPC,
         f"not enough shared memory for the queue: wanted {wanted} bytes, available"
@@ -236,13 +246,25 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         finally:
             os.close(directory)
         linked = True
-        return _attachment_of(os.dup(fd), path)
+        return _attachment_of(_opened_by_name(fd, path), path)
     except BaseException:
         if linked:
             os.unlink(path)
         raise
     finally:
         os.close(fd)
+
+
+def _opened_by_name(fd: int, path: str) -> int:
+    """Open what was just linked, so that /proc shows its name; as it is if the name is gone."""
+    try:
+        by_name = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return os.dup(fd)
+    if os.path.samestat(os.fstat(by_name), os.fstat(fd)):
+        return by_name
+    os.close(by_name)
+    return os.dup(fd)
 
 
 def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
@@ -351,14 +373,21 @@ def unlink_inode(path: str, inode: tuple[int, int]) -> None:
 
 def describe(path: str) -> str:
     """Say in a few words what has this name: for the message of a name that is taken."""
+    with _lock:
+        known = list(_attachments.values())
     try:
         attachment = attach(path, allow_other_owner=True)
+        was_attached = any(attachment is other for other in known)
     except SegmentError as error:
         return str(error)
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
-    own_pid = os.getpid()
-    others = [row["pid"] for row in attachment.seat_rows() if row["alive"]]
-    others = sorted({pid for pid in others if pid != own_pid})
-    who = f"attached: {', '.join(map(str, others))}" if others else "no other process is attached"
-    return f"it holds {attachment.qsize()} of {attachment.capacity} items, {who}"
+    own = os.getpid()
+    pids = sorted({row["pid"] for row in attachment.seat_rows() if row["alive"]})
+    who = [f"{own} (this process)" if pid == own else str(pid) for pid in pids]
+    if not was_attached:
+        who = [str(pid) for pid in pids if pid != own]
+    return (
+        f"it holds {attachment.qsize()} of {attachment.capacity} items,"
+        f" attached: {', '.join(who) or 'no process'}"
+    )

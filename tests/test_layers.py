@@ -33,19 +33,12 @@ ALLOWED = {
     "_unpack": {"_packed"},
     "_codec": {"_pack", "_packed", "_unpack", "_pickling", "errors"},
     # the extension over the protocol
-    "_core": {
-        "_native/layout",
-        "_native/seats",
-        "_native/ring",
-        "_native/blocks",
-        "_native/wait",
-        "_native/snapshot",
-        "errors",
-    },
+    "_protocol": {"_native/wait", "_native/snapshot"},
+    "_core": {"_protocol", "errors"},
     "segment": {"_core", "errors"},
     "stats": {"_core", "errors"},
     # the queues
-    "_queue": {"_codec", "_core", "errors"},
+    "_queue": {"_codec", "_core", "_protocol", "errors"},
     "queue": {"_queue", "_codec", "_core", "segment", "stats", "errors"},
     "__init__": {"queue", "segment", "errors"},
     # faces: they hold no protocol, and see the package as its users do

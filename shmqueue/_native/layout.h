@@ -219,7 +219,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(seat, bytes_got, "payload bytes, as encoded"),
     SHMQ_FIELD(seat, blocked_empty_count, "calls that found the ring empty and waited"),
     SHMQ_FIELD(seat, blocked_empty_ns, "time they waited"),
-    SHMQ_FIELD(seat, last_get_ns, "last get, CLOCK_MONOTONIC"),
+    SHMQ_FIELD(seat, last_get_ns, "last get, CLOCK_MONOTONIC, to within a second"),
     SHMQ_FIELD(seat, attached_ns, "when the seat was granted, CLOCK_MONOTONIC"),
     SHMQ_FIELD(seat, start_ticks, "start time of the process, for messages only"),
     SHMQ_FIELD(seat, base_takeovers, "takeovers as it stood at the grant"),

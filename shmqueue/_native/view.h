@@ -10,6 +10,7 @@
 #include "layout.h"
 
 #include <sys/types.h>
+#include <time.h>
 
 /* What an attempt may answer. The negative ones are failures, the others are states of the ring. */
 typedef enum {
@@ -37,6 +38,7 @@ typedef struct {
   uint64_t gate_sequence; /* the other end, as last seen: it only grows, so old is safe */
   uint64_t next_sequence; /* `next_slot` is the slot of this sequence */
   uint8_t *next_slot;     /* NULL: not known yet */
+  time_t second;          /* head only: when last_get_ns was stored last */
 } shmq_cursor;
 
 typedef struct {
@@ -75,7 +77,7 @@ typedef struct {
 } shmq_view;
 
 static inline void shmq_view_forget_cursors(shmq_view *view) {
-  shmq_cursor unknown = {0, UINT64_MAX, NULL};
+  shmq_cursor unknown = {0, UINT64_MAX, NULL, 0};
   view->producer = unknown;
   view->consumer = unknown;
 }

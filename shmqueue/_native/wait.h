@@ -120,10 +120,10 @@ static inline shmq_status shmq_wait(const shmq_view *view, shmq_waiter *waiter, 
                                     shmq_end *end) {
   uint64_t now, deadline;
   waiter->end = end;
+  if (why != SHMQ_BUSY && waiter->deadline_ns == 0) return SHMQ_TIMEOUT; /* nothing to count */
   if (waiter->why != why || waiter->started_ns == 0) {
     if (waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
     shmq_waiter_begin(view, waiter, why);
-    if (why != SHMQ_BUSY && waiter->deadline_ns == 0) return SHMQ_TIMEOUT;
     if (view->spin_ns > 0 && !waiter->slept && shmq_poll(view, waiter, view->spin_ns))
       return SHMQ_OK;
   }

@@ -379,7 +379,7 @@ class TestRights:
             assert shmqueue.unlink("tasks", run_id)
 
     def test_a_mode_without_write_is_refused_and_nobody_dies(self, create, run_id):
-        create("tasks", mode=0o444).put("x")
+        create("tasks", mode=0o644).put("x")
         kind, _message = support.run_in_fork(_attach_as_nobody_to_others, "tasks", run_id)
         assert kind == "PermissionError"
 

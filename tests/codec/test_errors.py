@@ -59,7 +59,6 @@ def test_an_error_that_is_raised_again_and_again_does_not_grow(policy):
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError(),
         ValueError(5, "x"),
         OSError(2, "No such file"),
         KeyError(("a", 1)),
@@ -67,7 +66,7 @@ def test_an_error_that_is_raised_again_and_again_does_not_grow(policy):
     ],
     ids=repr,
 )
-def test_an_error_without_a_message_is_left_as_it_is(error, policy):
+def test_an_error_whose_first_argument_is_no_message_is_left_as_it_is(error, policy):
     args, text = error.args, str(error)
     with pytest.raises(type(error)) as caught:
         dumps(Refusing(error), policy)

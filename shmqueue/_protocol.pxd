@@ -1,0 +1,164 @@
+"""The protocol's C side as Cython sees it: names only, the compiler owns the offsets."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "_native/wait.h" nogil:
+    ctypedef struct shmq_end:
+        uint32_t gate
+        uint32_t state
+
+    ctypedef struct shmq_view:
+        uint8_t *base
+        uint64_t mapped_bytes
+        uint64_t capacity
+        uint64_t item_size
+        uint64_t slot_payload_bytes
+        uint64_t pool_limit_bytes
+        shmq_end *ends
+        uint32_t max_seats
+        void *anchor
+        uint64_t epoch
+        int fd
+        uint64_t device
+        uint64_t inode
+        uint64_t spin_ns
+
+    ctypedef struct shmq_record:
+        const void *data
+        uint32_t length
+        uint16_t kind
+        uint16_t flags
+        uint64_t item_bytes
+
+    ctypedef struct shmq_taken:
+        uint64_t offset
+        uint64_t length
+        uint32_t kind
+        uint32_t block
+
+    ctypedef struct shmq_block_ref:
+        uint32_t block
+        uint32_t reserved
+        uint64_t length
+
+    enum: SHMQ_NO_BLOCK
+    enum: SHMQ_SLOT_IN_BLOCK
+    enum: SHMQ_OK
+    enum: SHMQ_FULL
+    enum: SHMQ_EMPTY
+    enum: SHMQ_CORRUPT
+    enum: SHMQ_NEED
+
+    uint64_t SHMQ_NO_DEADLINE
+
+    ctypedef struct shmq_waiter:
+        pass
+
+    uint64_t now_ns()
+
+    ctypedef struct shmq_header:
+        uint64_t magic
+        uint32_t layout_version
+        uint32_t byte_order
+        uint8_t uuid[16]
+        uint64_t segment_bytes
+        uint64_t capacity
+        uint64_t item_size
+        uint64_t blocks_offset
+        uint64_t pool_limit_bytes
+        uint32_t max_seats
+        uint32_t serializer
+        uint32_t checksum
+        uint64_t created_realtime_ns
+        uint32_t head_count
+
+    ctypedef struct shmq_field:
+        const char *structure
+        const char *field
+        uint32_t offset
+        uint32_t size
+        const char *meaning
+
+    const shmq_field shmq_fields[1]
+    enum: SHMQ_FIELD_COUNT
+    enum: SHMQ_BUSY
+    enum: SHMQ_TIMEOUT
+    enum: SHMQ_INTERRUPTED
+    enum: SHMQ_CLOSED
+    enum: SHMQ_NO_MEMORY
+    enum: SHMQ_FOREIGN
+    enum: SHMQ_TRUNCATED
+    enum: SHMQ_VERSION
+    enum: SHMQ_WRONG_BYTE_ORDER
+    enum: SHMQ_NO_SEAT
+    enum: SHMQ_SYSTEM
+    uint64_t SHMQ_MAGIC
+    enum: SHMQ_LAYOUT_VERSION
+    enum: SHMQ_BYTE_ORDER
+    enum: SHMQ_END_TAIL
+    enum: SHMQ_END_POOL
+    enum: SHMQ_END_HEAD0
+    enum: SHMQ_END_OPEN
+
+    int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
+                  uint64_t pool_limit_bytes)
+    uint32_t shmq_header_checksum(shmq_header)
+    int shmq_header_check(const shmq_header *, uint64_t file_bytes)
+    void shmq_view_set(shmq_view *, uint8_t *base, const shmq_header *)
+    void shmq_view_forget_cursors(shmq_view *)
+    int shmq_fd_is_ours(const shmq_view *)
+    uint64_t shmq_epoch_begin()
+    bint shmq_view_is_mine(const shmq_view *)
+    void shmq_view_set_mine(shmq_view *, uint64_t epoch)
+    int shmq_seat_take(shmq_view *, int fd)
+    void shmq_seat_leave(shmq_view *)
+    int shmq_seat_is_held(const shmq_view *, uint32_t seat)
+    uint32_t shmq_seats_granted(const shmq_view *)
+    void shmq_sweep_after_the_dead(const shmq_view *)
+    void shmq_end_ring_all(shmq_end *)
+    bint shmq_has_room(const shmq_view *, uint64_t count)
+    int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count)
+    int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                      shmq_taken *, uint64_t *count)
+    void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,
+                          const uint32_t *closed)
+    void shmq_waiter_end(const shmq_view *, shmq_waiter *, int gave_up)
+    int shmq_put(shmq_view *, const shmq_record *, uint64_t count, shmq_waiter *)
+    int shmq_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                  shmq_taken *, uint64_t *count, shmq_waiter *)
+    int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
+    uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index)
+    void shmq_block_free(const shmq_view *, uint32_t index)
+    void copy_in(void *, const void *, size_t)
+    void copy_out(void *, const void *, size_t)
+
+cdef extern from "_native/snapshot.h" nogil:
+    ctypedef struct shmq_counters:
+        uint64_t items_put
+        uint64_t bytes_put
+        uint64_t blocked_full_count
+        uint64_t blocked_full_ns
+        uint64_t items_got
+        uint64_t bytes_got
+        uint64_t blocked_empty_count
+        uint64_t blocked_empty_ns
+        uint64_t takeovers
+
+    ctypedef struct shmq_snapshot:
+        uint64_t tail
+        uint64_t head
+        uint64_t high_water_mark
+        uint64_t oldest_put_ns
+        uint64_t pool_bytes
+        uint64_t pool_free_bytes
+        shmq_counters totals
+
+    ctypedef struct shmq_seat_snapshot:
+        shmq_counters own
+        uint64_t attached_ns
+        uint64_t active_ns
+        uint32_t pid
+
+    void shmq_snapshot_ends(const shmq_view *, uint64_t *head, uint64_t *tail)
+    void shmq_snapshot_take(const shmq_view *, shmq_snapshot *)
+    bint shmq_snapshot_seat(const shmq_view *, uint32_t index, shmq_seat_snapshot *)

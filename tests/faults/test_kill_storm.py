@@ -1,0 +1,304 @@
+"""Random producers and consumers die by SIGKILL, hundreds of times; every item is accounted for.
+
+What a process did is written into memory that survives it, on both sides of each call:
+
+* a producer notes how many items it is about to have put, and how many ``put`` returned for;
+* a consumer notes how many items the call that it is in may take, and each item that it got.
+
+An item that ``put`` returned for must then have been received, once, unless a consumer was killed
+with it in its hands: at most as many as the call that it was in may take.
+"""
+
+import json
+import mmap
+import os
+import random
+import secrets
+import signal
+import struct
+import sys
+import time
+import zlib
+from queue import Empty
+
+import numpy
+import pytest
+
+from shmqueue import SharedMemoryQueue
+from tests import support
+from tests.protocol.raw import FLAGS, HEAD, POOL, TAIL
+
+KILLS = int(os.environ.get("SHMQUEUE_STORM_KILLS", "320"))
+SEED = int(os.environ.get("SHMQUEUE_STORM_SEED", "0")) or secrets.randbits(32)
+
+PRODUCERS = 3
+CONSUMERS = 3
+CAPACITY = 48
+ITEM_SIZE = 4096
+MAX_BATCH = 16
+SIZES = (64, 300, 1000, 3000, 4000, 5000, 8192)
+LOG_ENTRIES = 1 << 23
+
+# Every other victim dies with an owner word in its hands, if stopping this many shows one.
+STOPS = 100
+
+# Between two kills the storm waits this long at most; it is the experiment, nothing depends on it.
+LONGEST_CALM = 0.06
+
+RUN, NO_MORE_PUTS, DRAINED = 0, 1, 2
+
+
+class Ledger:
+    """What survives a SIGKILL: words in memory that all processes of the storm share."""
+
+    def __init__(self, incarnations):
+        self._maps = []
+        self.phase = self._words(1)
+        # Indexed by the producer's incarnation.
+        self.begun = self._words(incarnations)
+        self.returned = self._words(incarnations)
+        # Indexed by the consumer's place, which its next incarnation takes over.
+        self.in_hand = self._words(CONSUMERS)
+        self.received = self._words(CONSUMERS)
+        self.logs = [self._words(LOG_ENTRIES) for _ in range(CONSUMERS)]
+
+    def _words(self, count):
+        memory = mmap.mmap(-1, count * 8)
+        self._maps.append(memory)
+        return memoryview(memory).cast("Q")
+
+    def total_received(self):
+        return sum(self.received)
+
+    def log(self, place):
+        """Return what the consumers of a place received, in order, as an array of keys."""
+        words = numpy.frombuffer(self._maps[-CONSUMERS + place], dtype=numpy.uint64)
+        # Killed between noting an item and counting it: the item counts.
+        end = self.received[place]
+        return words[: end + 1 if end < LOG_ENTRIES and words[end] else end].copy()
+
+
+def make_item(incarnation, sequence, body):
+    seed = zlib.crc32(struct.pack("<II", incarnation, sequence))
+    return incarnation, sequence, body, zlib.crc32(body, seed)
+
+
+def key_of(item):
+    """Check an item and return its key: never 0."""
+    incarnation, sequence, body, checksum = item
+    assert make_item(incarnation, sequence, body)[3] == checksum, "torn item"
+    return incarnation << 32 | sequence
+
+
+def produce(queue, ledger, incarnation, seed):
+    rng = random.Random(seed)
+    noise = rng.randbytes(16384)
+    sequence = 0
+
+    def body():
+        size = rng.choice(SIZES)
+        start = rng.randrange(len(noise) - size)
+        return noise[start : start + size]
+
+    while ledger.phase[0] == RUN:
+        count = 1 if rng.random() < 0.7 else rng.randint(2, MAX_BATCH)
+        items = [make_item(incarnation, sequence + n, body()) for n in range(count)]
+        sequence += count
+        ledger.begun[incarnation] = sequence
+        if count == 1:
+            queue.put(items[0])
+        else:
+            queue.put_batch(items)
+        ledger.returned[incarnation] = sequence
+
+
+def consume(queue, ledger, place, seed):
+    rng = random.Random(seed)
+    log = ledger.logs[place]
+    at = ledger.received[place]
+    if log[at]:
+        at += 1
+    while True:
+        drained = ledger.phase[0] == DRAINED
+        count = 1 if rng.random() < 0.6 else rng.randint(2, MAX_BATCH)
+        ledger.in_hand[place] = count
+        try:
+            one = count == 1
+            items = [queue.get(timeout=0.2)] if one else queue.get_batch(count, timeout=0.2)
+        except Empty:
+            items = []
+        for item in items:
+            log[at] = key_of(item)
+            at += 1
+            ledger.received[place] = at
+        ledger.in_hand[place] = 0
+        if drained and not items:
+            return
+
+
+class Storm:
+    """Producers and consumers, the killing of them, and who comes after."""
+
+    def __init__(self, forks, queue, raw, rng):
+        self._forks = forks
+        self._queue = queue
+        self._raw = raw
+        self._rng = rng
+        self.ledger = Ledger(PRODUCERS + KILLS + 2)
+        self.incarnations = 0
+        self.kills = {"producer": 0, "consumer": 0}
+        self.kills_of_holders = 0
+        self.may_be_lost = 0
+        self.longest_stall = 0.0
+        self.workers = {}
+        for place in range(PRODUCERS):
+            self._start("producer", place)
+        for place in range(CONSUMERS):
+            self._start("consumer", place)
+
+    def _start(self, role, place):
+        seed = self._rng.randrange(1 << 32)
+        by_name = self._rng.random() < 0.5
+        if role == "producer":
+            self.incarnations += 1
+        number = self.incarnations if role == "producer" else place
+        self.workers[role, place] = self._forks.start(self._work, role, number, seed, by_name)
+
+    def _work(self, role, number, seed, by_name):
+        queue = self._queue
+        if by_name:
+            name, run_id = queue.name, queue.run_id
+            queue.close()
+            queue = SharedMemoryQueue(name, run_id=run_id)
+        (produce if role == "producer" else consume)(queue, self.ledger, number, seed)
+
+    def strike(self):
+        """Kill one worker or two, look that the others go on, and start who comes after."""
+        self._all_live()
+        victims = self._rng.sample(sorted(self.workers), k=1 if self._rng.random() < 0.8 else 2)
+        if self._rng.random() < 0.5 and (holder := self._holder()):
+            victims = [holder]
+            self.kills_of_holders += 1
+        for victim in victims:
+            self._forks.kill(self.workers[victim])
+        self._await_progress()
+        for role, place in victims:
+            self.kills[role] += 1
+            if role == "consumer":
+                self.may_be_lost += self.ledger.in_hand[place]
+                self.ledger.in_hand[place] = 0
+            self._start(role, place)
+
+    def _holder(self):
+        """Return a worker that stands still with an owner word in its hands; None if none does."""
+        for _ in range(STOPS):
+            worker = self._rng.choice(sorted(self.workers))
+            pid = self.workers[worker]
+            os.kill(pid, signal.SIGSTOP)
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), f"{worker} ended by itself: {status}"
+            if pid in self._pids_that_hold_words():
+                return worker
+            os.kill(pid, signal.SIGCONT)
+        return None
+
+    def _pids_that_hold_words(self):
+        words = [self._raw.owner(end) & ~FLAGS for end in (TAIL, HEAD, POOL)]
+        return [self._raw.get("seat", (word >> 8) % 65536 - 1, "pid") for word in words if word]
+
+    def _all_live(self):
+        for worker, pid in self.workers.items():
+            code = self._forks.poll(pid)
+            assert code is None, f"{worker} ended by itself with code {code}"
+
+    def _await_progress(self):
+        before, begun = self.ledger.total_received(), time.monotonic()
+        support.wait_until(
+            lambda: self.ledger.total_received() > before, "anyone to receive an item after a kill"
+        )
+        self.longest_stall = max(self.longest_stall, time.monotonic() - begun)
+
+    def calm_down(self):
+        """Let everyone who lives finish in order."""
+        for phase, role in ((NO_MORE_PUTS, "producer"), (DRAINED, "consumer")):
+            self.ledger.phase[0] = phase
+            for (is_role, place), pid in self.workers.items():
+                if is_role == role:
+                    assert self._forks.wait(pid) == 0, f"{role} {place} failed"
+
+
+def _account(storm):
+    """Return how many items were received, and how many that must have been are missing."""
+    ledger = storm.ledger
+    logs = [ledger.log(place) for place in range(CONSUMERS)]
+    for log in logs:
+        order = numpy.argsort(log >> 32, kind="stable")
+        producer, sequence = (log >> 32)[order], (log & 0xFFFFFFFF)[order].astype(numpy.int64)
+        same = producer[1:] == producer[:-1]
+        assert (numpy.diff(sequence)[same] > 0).all(), "a producer's items changed their order"
+
+    keys = numpy.sort(numpy.concatenate(logs))
+    assert (keys[1:] != keys[:-1]).all(), "an item came twice"
+
+    def received_below(incarnation, sequence):
+        return int(numpy.searchsorted(keys, numpy.uint64(incarnation << 32 | sequence)))
+
+    missing = known = 0
+    for incarnation in range(1, storm.incarnations + 1):
+        begun, returned = ledger.begun[incarnation], ledger.returned[incarnation]
+        first = received_below(incarnation, 0)
+        promised = received_below(incarnation, returned) - first
+        got = received_below(incarnation, begun) - first
+        missing += returned - promised
+        # The call that a kill cut short: the whole of it or nothing.
+        if got > promised:
+            missing += (begun - returned) - (got - promised)
+        known += got
+    assert known == len(keys), "an item came that nobody put"
+    return len(keys), missing
+
+
+# Attaching sweeps after the dead.
+LATECOMER = """
+    import json, sys
+    from shmqueue import SharedMemoryQueue
+
+    with SharedMemoryQueue("q", run_id=sys.argv[1]) as queue:
+        print(json.dumps(queue.get_metrics()))
+"""
+
+
+@pytest.mark.watchdog(150)
+def test_nothing_hangs_tears_or_vanishes_when_processes_are_killed(
+    create, forks, open_raw, programs, run_id
+):
+    print(f"seed {SEED}")
+    rng = random.Random(SEED)
+    queue = create(capacity=CAPACITY, item_size=ITEM_SIZE)
+    storm = Storm(forks, queue, open_raw(), rng)
+    begun = time.monotonic()
+    while sum(storm.kills.values()) < KILLS:
+        time.sleep(rng.uniform(0, LONGEST_CALM))
+        storm.strike()
+    seconds = time.monotonic() - begun
+    storm.calm_down()
+
+    received, missing = _account(storm)
+    metrics = json.loads(programs.run(LATECOMER, run_id))
+    lost = metrics["items_put"] - received
+    sys.stdout.write(
+        f"kills {storm.kills} in {seconds:.1f} s, longest stall {storm.longest_stall * 1e3:.0f} ms,"
+        f" {received} items received, {lost} lost of at most {storm.may_be_lost},"
+        f" {metrics['takeovers']} takeovers, {storm.kills_of_holders} of them for certain\n"
+    )
+    assert metrics["takeovers"] >= storm.kills_of_holders
+    assert metrics["queue_size"] == 0
+    assert metrics["items_put"] == metrics["items_got"]
+    assert 0 <= missing <= lost <= storm.may_be_lost
+    assert metrics["pool_bytes"] > 0
+    assert metrics["pool_free_bytes"] == metrics["pool_bytes"]
+    # The dead left their seats to those who came after.
+    assert max(row["seat"] for row in metrics["seats"]) <= PRODUCERS + CONSUMERS + 2
+
+    queue.put(b"and on", timeout=support.LIMIT)
+    assert queue.get(timeout=support.LIMIT) == b"and on"
