@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import Self, disjoint_base
+
 def layout_fields() -> list[tuple[str, str, int, int, str]]: ...
 def layout_version() -> int: ...
 def plan_segment(
@@ -17,11 +19,12 @@ def format_segment(
     created_realtime_ns: int,
 ) -> None: ...
 
+@disjoint_base
 class Attachment:
     path: str
     uuid: bytes
     serializer: int
-    def __init__(self, fd: int, path: str) -> None: ...
+    def __new__(cls, fd: int, path: str) -> Self: ...
     @property
     def inode(self) -> tuple[int, int]: ...
     @property

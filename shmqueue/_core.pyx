@@ -430,7 +430,9 @@ cdef class Attachment:
     cdef int _raise_for(self, int status) except -1:
         cdef int error = c_errno
         if status == SHMQ_CLOSED:
-            raise ValueError(f"the queue on {self.path} is closed: another thread closed it during this call")
+            raise ValueError(
+                f"the queue on {self.path} is closed: another thread closed it during this call"
+            )
         if status == SHMQ_CORRUPT:
             raise CorruptSegmentError(
                 f"{self.path} contradicts itself: something else wrote into it"

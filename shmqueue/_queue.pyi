@@ -1,8 +1,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from shmqueue._core import Attachment
 
+@disjoint_base
 class ObjectQueue:
     def _bind(self, attachment: Attachment, label: str) -> None: ...
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None: ...

@@ -20,7 +20,6 @@ from shmqueue._codec cimport KIND_BYTES, Payload, decode, encode, payload_clear
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
-    SHMQ_EMPTY,
     SHMQ_NO_BLOCK,
     SHMQ_NO_DEADLINE,
     SHMQ_OK,
@@ -65,7 +64,7 @@ cdef class ObjectQueue:
         self.closed_flag = 0
 
     cdef inline Attachment _open(self):
-        """Return the attachment, kept alive for the length of a call even if another thread closes."""
+        """Return the attachment, which the call keeps alive even if another thread closes."""
         cdef Attachment attachment
         with cython.critical_section(self):
             attachment = self.attachment
@@ -101,7 +100,7 @@ cdef class ObjectQueue:
         OSError
             With errno ENOSPC, if shared memory has no room for an item larger than `item_size`.
         Exception
-            Whatever serialising the item raises, with the item's type named. The queue is as before.
+            Whatever serialising the item raises, with its type named. The queue is as before.
         """
         self._put(item, _deadline_ns(block, timeout))
 
@@ -313,7 +312,7 @@ cdef class ObjectQueue:
 
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, uint8_t *scratch) except -1:
-        """Decode what was taken onto `items`; False when one failed and the rest was kept for later.
+        """Decode what was taken onto `items`; False when one failed and the rest was kept.
 
         Raises what the first item of the call raises; the rest is kept then, too.
         """
@@ -403,7 +402,8 @@ cdef class ObjectQueue:
     def close(self):
         """Let go of the queue in this process; its items stay for the others.
 
-        Calls that wait in other threads of this handle raise ValueError. Closing again does nothing.
+        Calls that wait in other threads of this handle raise ValueError. Closing it again does
+        nothing.
         The process detaches once all of its handles on the queue are closed or gone.
         """
         cdef Attachment attachment

@@ -245,7 +245,7 @@ cdef inline PyObject *unpack_marked(Unpacker *u, int depth, bint hashed) noexcep
         return unpack_corrupt(u, "a mark stands before no object")
     if TAG_TUPLE <= u.at[0] <= TAG_FROZENSET:
         u.at += 1
-        return unpack_container(u, u.at[-1], depth, hashed, mark)
+        return unpack_container(u, (u.at - 1)[0], depth, hashed, mark)
     o = unpack_one(u, depth, hashed)
     if o is not NULL:
         unpack_remember(u, mark, o)

@@ -123,9 +123,7 @@ def check_serializer(serializer: str) -> None:
 
 def _escaped(part: str) -> str:
     return "".join(
-        character
-        if character in _PLAIN
-        else "".join(f"%{byte:02X}" for byte in character.encode())
+        character if character in _PLAIN else "".join(f"%{byte:02X}" for byte in character.encode())
         for character in part
     )
 

@@ -1,0 +1,120 @@
+"""The program that does the work: ``python -m shmqueue.demo.worker NAME RUN_ID JOB``.
+
+It shares nothing with its parent but two names: it connects to the queues ``NAME-tasks`` and
+``NAME-results`` of the run. `work` itself knows only put and get, so that a process of
+`multiprocessing` does the same over `multiprocessing.Queue`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from queue import Empty, Full
+from typing import Any, Protocol
+
+from .. import SharedMemoryQueue
+
+__all__ = ["JOBS", "Channel", "main", "work"]
+
+# "tokenise" answers each file with its counts; "receive" only takes what comes.
+JOBS = ("tokenise", "receive")
+
+# How often a worker that waits looks whether its parent is still there.
+PATIENCE = 2.0
+
+
+class Channel(Protocol):
+    """What both kinds of queue can do."""
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put an item in."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take the next item out."""
+
+
+class _Orphaned(Exception):
+    """The parent is gone: nobody would take a result."""
+
+
+def work(tasks: Channel, results: Channel, job: str) -> None:
+    """Do a job on each item until a None comes.
+
+    Parameters
+    ----------
+    tasks : Channel
+        Where items come from.
+    results : Channel
+        Where answers go: a first one with ``ready``, those of the job, a last one with ``end``,
+        which tells how many items and characters were received.
+    job : str
+        One of `JOBS`.
+    """
+    pid, parent = os.getpid(), os.getppid()
+    if job == "tokenise":
+        # Only here, as it brings numpy along.
+        from .counting import count
+    try:
+        _put(results, {"ready": pid}, parent)
+        items = characters = 0
+        while True:
+            task = _get(tasks, parent)
+            if task is None:
+                break
+            items += 1
+            characters += sum(map(len, task))
+            if job == "tokenise":
+                _put(results, {"by": pid, **count(*task)}, parent)
+        _put(results, {"end": pid, "items": items, "characters": characters}, parent)
+    except _Orphaned:
+        pass
+
+
+def _get(tasks: Channel, parent: int) -> Any:
+    while True:
+        with contextlib.suppress(Empty):
+            return tasks.get(timeout=PATIENCE)
+        _look_for(parent)
+
+
+def _put(results: Channel, item: Any, parent: int) -> None:
+    while True:
+        with contextlib.suppress(Full):
+            results.put(item, timeout=PATIENCE)
+            return
+        _look_for(parent)
+
+
+def _look_for(parent: int) -> None:
+    if os.getppid() != parent:
+        raise _Orphaned
+
+
+def main(arguments: list[str]) -> int:
+    """Connect by name and work.
+
+    Parameters
+    ----------
+    arguments : list of str
+        The queues' common name, the run they belong to, and the job.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    if len(arguments) != 3 or arguments[2] not in JOBS:
+        print(f"usage: python -m shmqueue.demo.worker NAME RUN_ID {{{','.join(JOBS)}}}")
+        return 2
+    name, run_id, job = arguments
+    with (
+        SharedMemoryQueue(f"{name}-tasks", run_id=run_id) as tasks,
+        SharedMemoryQueue(f"{name}-results", run_id=run_id) as results,
+    ):
+        work(tasks, results, job)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
