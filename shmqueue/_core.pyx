@@ -319,6 +319,17 @@ cdef class Attachment:
             " to it was closed",
         )
 
+    cdef int _get_ready_to_wait(self) except -1:
+        """See to the seat, and to the descriptor by which the kernel is asked who lives."""
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        if not shmq_fd_is_ours(self.view):
+            try:
+                os.close(self._open_again())
+            except OSError:
+                pass  # its name is gone: go on, but nobody can be proved dead any more
+        return 0
+
     @property
     def inode(self):
         """Device and inode of the segment: what tells it from another of the same name."""
@@ -354,8 +365,7 @@ cdef class Attachment:
                           const uint32_t *closed) except -1:
         cdef int status
         cdef shmq_waiter waiter
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
+        self._get_ready_to_wait()
         shmq_waiter_init(&waiter, deadline_ns, count, closed)
         while True:
             with nogil:
@@ -392,8 +402,7 @@ cdef class Attachment:
                            const uint32_t *closed) except -1:
         cdef int status
         cdef shmq_waiter waiter
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
+        self._get_ready_to_wait()
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:
@@ -449,8 +458,7 @@ cdef class Attachment:
         cdef int status
         cdef uint8_t *target
         cdef shmq_waiter waiter
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
+        self._get_ready_to_wait()
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:

@@ -68,7 +68,7 @@ static inline void shmq_waiter_begin(const shmq_view *view, shmq_waiter *waiter,
 /* Polls for `budget_ns`; 1 as soon as it is worth another attempt. */
 static inline int shmq_poll(const shmq_view *view, const shmq_waiter *waiter, uint64_t budget_ns) {
   uint64_t begun = now_ns();
-  for (uint32_t pauses = 8;; pauses += pauses / 2) {
+  for (uint32_t pauses = 24;; pauses += pauses / 2) {
     for (uint32_t i = 0; i < pauses; i++) cpu_pause();
     if (shmq_may_go_on(view, waiter)) return 1;
     if (now_ns() - begun >= budget_ns) return 0;
