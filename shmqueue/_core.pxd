@@ -37,6 +37,7 @@ cdef class Attachment:
     cdef int block_drop(self, const shmq_block_ref *ref) except -1
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1
     cdef uint64_t size(self) noexcept
+    cdef bint is_mine(self) noexcept
     cdef int _get_ready_to_wait(self) except -1
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1

@@ -115,7 +115,13 @@ def _after_fork_in_child():
     _process_lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+# No other thread may fork while a seat is being taken: the child would inherit the descriptor that
+# holds the seat's lock, and keep a dead parent alive.
+os.register_at_fork(
+    before=lambda: _process_lock.acquire(),
+    after_in_parent=lambda: _process_lock.release(),
+    after_in_child=_after_fork_in_child,
+)
 
 
 def layout_fields():
@@ -324,11 +330,16 @@ cdef class Attachment:
         if not shmq_view_is_mine(self.view):
             self.take_seat()
         if not shmq_fd_is_ours(self.view):
-            try:
-                os.close(self._open_again())
-            except OSError:
-                pass  # its name is gone: go on, but nobody can be proved dead any more
+            with _process_lock:
+                try:
+                    os.close(self._open_again())
+                except OSError:
+                    pass  # its name is gone: go on, but nobody can be proved dead any more
         return 0
+
+    cdef bint is_mine(self) noexcept:
+        """Whether this process made the attachment its own, rather than its parent."""
+        return shmq_view_is_mine(self.view)
 
     @property
     def inode(self):
@@ -434,6 +445,8 @@ cdef class Attachment:
         except BaseException:
             shmq_waiter_end(self.view, waiter, True)
             raise
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()  # the handler forked, and this is the child
         return 0
 
     cdef int _raise_for(self, int status) except -1:
@@ -475,7 +488,7 @@ cdef class Attachment:
             self._raise_for(status)
         ref.reserved = 0
         ref.length = size
-        target = shmq_block_bytes(self.view, ref.block)
+        target = shmq_block_bytes(self.view, ref.block, size)
         if target == NULL:
             self._raise_for(SHMQ_CORRUPT)
         if size < LARGE_COPY_BYTES:
@@ -492,7 +505,7 @@ cdef class Attachment:
 
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1:
         """Copy the payload of a taken item out of its block, and give the block back."""
-        cdef const uint8_t *source = shmq_block_bytes(self.view, taken.block)
+        cdef const uint8_t *source = shmq_block_bytes(self.view, taken.block, taken.length)
         if source == NULL:
             self._raise_for(SHMQ_CORRUPT)
         if taken.length < LARGE_COPY_BYTES:

@@ -127,7 +127,7 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                   shmq_taken *, uint64_t *count, shmq_waiter *)
     int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
-    uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index)
+    uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index, uint64_t size)
     void shmq_block_free(const shmq_view *, uint32_t index)
     void copy_in(void *, const void *, size_t)
     void copy_out(void *, const void *, size_t)

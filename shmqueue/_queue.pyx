@@ -32,7 +32,7 @@ from shmqueue._protocol cimport (
 
 cdef extern from "Python.h":
     double PyFloat_AsDouble(object) except? -1.0
-    Py_ssize_t PY_SSIZE_T_MAX
+    void PyErr_SetInterrupt()
 
 cdef enum:
     SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
@@ -283,7 +283,8 @@ cdef class ObjectQueue:
         cdef list items = []
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
-        wanted = min(max_items, PY_SSIZE_T_MAX)
+        # What is there is never more than the capacity; a producer that keeps up doesn't hold us.
+        wanted = min(max_items, attachment.view.capacity)
         if self.pending is not None and self._has_pending(attachment):
             self._deliver_pending(items, wanted)
             return items
@@ -325,18 +326,20 @@ cdef class ObjectQueue:
                 items.append(
                     decode(taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length)
                 )
-            except BaseException:
-                # A failure behind good items is raised by the next call: keep that item as well.
-                first_kept = i if items else i + 1
+            except BaseException as error:
+                # A failure behind good items is raised by the next call: keep that item as well,
+                # and one that was only interrupted.
+                first_kept = i if items or not isinstance(error, Exception) else i + 1
                 for kept in range(first_kept, count):
                     self._keep(
                         attachment,
                         taken[kept].kind,
                         (<const char *>scratch + taken[kept].offset)[: taken[kept].length],
                     )
-                if items:
-                    return False
-                raise
+                if not items:
+                    raise
+                _interrupt_again(error)
+                return False
         return True
 
     # ---- kept items ----
@@ -351,7 +354,11 @@ cdef class ObjectQueue:
 
     cdef bint _has_pending(self, Attachment attachment) noexcept:
         """Whether there are kept items of this process: a forked child's copy is the parent's."""
-        return self.pending_epoch == attachment.view.epoch and len(self.pending) > 0
+        return (
+            attachment.is_mine()
+            and self.pending_epoch == attachment.view.epoch
+            and len(self.pending) > 0
+        )
 
     cdef object _deliver(self, tuple kept):
         cdef uint32_t kind = kept[0]
@@ -360,14 +367,16 @@ cdef class ObjectQueue:
 
     cdef int _deliver_pending(self, list items, Py_ssize_t wanted) except -1:
         while self.pending and len(items) < wanted:
+            # Taken first: decoding may let another thread in, which then takes the next one.
+            kept = self.pending.pop(0)
             try:
-                items.append(self._deliver(self.pending[0]))
-            except BaseException:
-                if items:
-                    return 0
-                self.pending.pop(0)
-                raise
-            self.pending.pop(0)
+                items.append(self._deliver(kept))
+            except BaseException as error:
+                if not items:
+                    raise
+                self.pending.insert(0, kept)
+                _interrupt_again(error)
+                return 0
         return 0
 
     # ---- looking, waiting, ending ----
@@ -506,6 +515,13 @@ cdef class _Batch:
             for i in range(self.count):
                 self.records[i].data = <const void *>(<char *>self.records[i].data - self.arena)
         return 0
+
+
+cdef int _interrupt_again(error) except -1:
+    """Let a Ctrl-C that came while something else had to be finished take effect afterwards."""
+    if isinstance(error, KeyboardInterrupt):
+        PyErr_SetInterrupt()
+    return 0
 
 
 cdef inline uint64_t _deadline_ns(object block, object timeout) except? 1:

@@ -24,6 +24,7 @@ PREFIX = "shmq."
 MAX_FILE_NAME_BYTES = 255
 MAX_PROCESSES = 4095
 PAGE_BYTES = 4096
+RESERVE_BYTES = 8 << 20
 # Address range for large items: it costs nothing until it is used, and never shrinks or moves.
 POOL_LIMIT_BYTES = 64 << 30
 SMALLEST_POOL_LIMIT_BYTES = 1 << 20
@@ -176,7 +177,7 @@ def _no_memory(error: OSError, wanted: int) -> OSError:
 def _pool_limit_bytes() -> int:
     """How much address range to give to large items: several times what could ever be used."""
     system = os.statvfs(DIRECTORY)
-    limit = min(POOL_LIMIT_BYTES, max(4 * system.f_blocks * system.f_frsize, 64 << 20))
+    limit = min(POOL_LIMIT_BYTES, max(16 * system.f_blocks * system.f_frsize, 1 << 30))
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         limit = min(limit, soft // 8)
@@ -200,7 +201,9 @@ def _build(fd: int, wanted: Descriptor) -> None:
                 raise _no_memory(error, reserved_bytes) from None
             pool_limit_bytes = max(pool_limit_bytes // 2, SMALLEST_POOL_LIMIT_BYTES)
     try:
-        os.posix_fallocate(fd, 0, reserved_bytes)
+        # In pieces: the kernel undoes a call that a signal interrupts.
+        for start in range(0, reserved_bytes, RESERVE_BYTES):
+            os.posix_fallocate(fd, start, min(RESERVE_BYTES, reserved_bytes - start))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
             raise _no_memory(error, reserved_bytes) from None
@@ -247,7 +250,8 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         return _attachment_of(_opened_by_name(fd, path), path)
     except BaseException:
         if linked:
-            os.unlink(path)
+            status = os.fstat(fd)
+            unlink_inode(path, (status.st_dev, status.st_ino))
         raise
     finally:
         os.close(fd)

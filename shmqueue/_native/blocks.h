@@ -64,9 +64,10 @@ static inline uint64_t shmq_block_extent(const shmq_view *view, uint32_t index, 
   return bytes;
 }
 
-static inline uint8_t *shmq_block_bytes(const shmq_view *view, uint32_t index) {
+/* Where its bytes are, if it has as many as `size`: asked again at the moment of use. */
+static inline uint8_t *shmq_block_bytes(const shmq_view *view, uint32_t index, uint64_t size) {
   uint64_t offset;
-  return shmq_block_extent(view, index, &offset) == 0 ? NULL : view->pool + offset;
+  return shmq_block_extent(view, index, &offset) < size ? NULL : view->pool + offset;
 }
 
 static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref) {
@@ -306,18 +307,21 @@ static inline shmq_status shmq_pool_grow(const shmq_view *view, uint32_t class_i
 
 /* Any free block that is large enough: when the pool can't grow. */
 static inline uint32_t shmq_pool_find_larger(const shmq_view *view, uint64_t pages) {
-  uint32_t count = shmq_block_count(view), best = SHMQ_NO_BLOCK;
-  uint64_t best_pages = UINT64_MAX;
-  for (uint32_t index = 0; index < count; index++) {
-    /* relaxed: a look; the claim decides. */
-    uint64_t has = load_relaxed(&view->blocks[index].pages);
-    if (has >= pages && has < best_pages &&
-        load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) {
-      best = index;
-      best_pages = has;
+  uint32_t count = shmq_block_count(view);
+  for (;;) { /* again only after somebody else took the one that we had found */
+    uint32_t best = SHMQ_NO_BLOCK;
+    uint64_t best_pages = UINT64_MAX;
+    for (uint32_t index = 0; index < count; index++) {
+      /* relaxed: a look; the claim decides. */
+      uint64_t has = load_relaxed(&view->blocks[index].pages);
+      if (has >= pages && has < best_pages &&
+          load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) {
+        best = index;
+        best_pages = has;
+      }
     }
+    if (best == SHMQ_NO_BLOCK || shmq_block_claim(view, best)) return best;
   }
-  return best != SHMQ_NO_BLOCK && shmq_block_claim(view, best) ? best : SHMQ_NO_BLOCK;
 }
 
 /* A block of at least `bytes`, held by this seat, its memory reserved: OK, BUSY (*busy: the end
@@ -327,7 +331,8 @@ static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, 
                                          shmq_end **busy) {
   shmq_status status;
   uint64_t pages = (bytes + SHMQ_PAGE - 1) / SHMQ_PAGE;
-  if (bytes == 0 || bytes > view->pool_limit_bytes) return SHMQ_NO_MEMORY;
+  if (bytes == 0 || bytes > view->pool_limit_bytes || shmq_class_of(pages) >= SHMQ_SIZE_CLASSES)
+    return SHMQ_NO_MEMORY;
   uint32_t class_index = shmq_class_of(pages);
   *busy = shmq_pool_end(view);
   *index = shmq_pool_find(view, class_index);

@@ -58,17 +58,20 @@ static void __attribute__((noinline)) shmq_end_ring(shmq_end *end, uint64_t flag
     /* release: a sleeper that reads the new bell, and therefore doesn't sleep, sees the sequence. */
     fetch_add_release(&end->bell, 1);
   }
-  if (flags & SHMQ_AWAITED && futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM) == 1) {
-    /* acq_rel, as for any sleeper: there may be more of them, so the next who moves rings again. */
-    fetch_or_acq_rel(&end->owner, SHMQ_AWAITED);
-  }
+  /* One is woken and passes it on (shmq_end_pass_on), so that whoever moves the end pays for one
+   * system call, not for one with each item while there are sleepers. */
+  if (flags & SHMQ_AWAITED) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
   if (flags & SHMQ_BATCH_AWAITED) {
     /* relaxed: hints. A batch that is not woken here looks again by itself. */
     uint64_t wanted = load_relaxed(&end->batch_wake_sequence);
     if ((int64_t)(load_relaxed(&end->sequence) - wanted) >= 0)
       futex_wake(&end->bell, INT32_MAX, SHMQ_WAKE_BATCH);
-    else
-      fetch_or_acq_rel(&end->owner, SHMQ_BATCH_AWAITED); /* acq_rel: still asleep, as above */
+    else {
+      fetch_or_acq_rel(&end->owner, SHMQ_BATCH_AWAITED); /* acq_rel: still asleep */
+      /* acquire: whoever moved the end before it could see the flag has left the ringing to us. */
+      if ((int64_t)(load_acquire(&end->sequence) - wanted) >= 0)
+        futex_wake(&end->bell, INT32_MAX, SHMQ_WAKE_BATCH);
+    }
   }
 }
 
@@ -97,6 +100,14 @@ static inline int shmq_end_evict_dead(const shmq_view *view, shmq_end *end) {
 static inline void shmq_end_flag(shmq_end *end, uint64_t flag) {
   /* acq_rel: pairs with the exchange in shmq_end_release; see the essay above. */
   fetch_or_acq_rel(&end->owner, flag);
+}
+
+/* By one who slept on the bell, when its wait is over: there may be more who sleep, so the next who
+ * moves the end rings again; and if there is something to do already, the next one is woken now. A
+ * process killed before it gets here leaves the others to their bounded sleeps. */
+static inline void shmq_end_pass_on(shmq_end *end, int more_to_do) {
+  shmq_end_flag(end, SHMQ_AWAITED);
+  if (more_to_do) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
 }
 
 /* Wakes everyone who sleeps on this end, in any process: they look again. */

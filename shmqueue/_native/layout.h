@@ -267,8 +267,9 @@ static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t ite
   header->slots_offset =
       shmq_round_up(header->seats_offset + (uint64_t)max_seats * sizeof(shmq_seat), SHMQ_PAGE);
   slots_end = shmq_round_up(header->slots_offset + capacity * slot_bytes, SHMQ_PAGE);
-  /* Enough for a ring full of large items and a few in every process's hands. */
-  blocks = capacity + 2 * (uint64_t)max_seats + 1024;
+  /* Enough for a ring full of large items and a few in every process's hands, for each of many
+   * sizes: a block keeps its size, and items may grow. A descriptor costs nothing until it is used. */
+  blocks = 16 * (capacity + 2 * (uint64_t)max_seats + 1024);
   if (blocks > SHMQ_MAX_BLOCKS) blocks = SHMQ_MAX_BLOCKS;
   header->max_blocks = (uint32_t)blocks;
   header->blocks_offset = slots_end;

@@ -27,13 +27,14 @@ typedef struct {
   const uint32_t *closed; /* set by whoever closes the handle */
   shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
   shmq_status why;       /* FULL, EMPTY or BUSY */
+  shmq_end *bell_end;    /* the end whose bell it slept on for a single item, if it did */
   int slept;
   unsigned counted; /* the states that this call was counted for, as bits */
 } shmq_waiter;
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
                                     const uint32_t *closed) {
-  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, 0, 0};
+  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, 0, 0};
   *waiter = fresh;
 }
 
@@ -91,7 +92,7 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
     /* There may be more who sleep here: whoever takes the word next, we most likely, rings again. */
     shmq_end_flag(waiter->end, SHMQ_CONTENDED);
     if (waiter->sleep_ns < SHMQ_SLEEP_BUSY) waiter->sleep_ns *= 2;
-    return result == EINTR ? SHMQ_INTERRUPTED : SHMQ_OK;
+    return result == 0 ? SHMQ_OK : SHMQ_INTERRUPTED;
   }
   /* acquire: the bell before the look at the ends; pairs with the release in shmq_end_ring. */
   uint32_t bell = load_acquire(&waiter->end->bell);
@@ -99,19 +100,25 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
   if (batch) {
     /* relaxed: a hint. The earliest wish counts; one that is lost looks again by itself. */
     uint64_t wanted = load_relaxed(&shmq_tail(view)->sequence) + waiter->count - view->capacity;
-    store_relaxed(&waiter->end->batch_wake_sequence, wanted);
+    uint64_t old = load_relaxed(&waiter->end->batch_wake_sequence);
+    if ((int64_t)(old - wanted) > 0 ||
+        (int64_t)(old - load_relaxed(&waiter->end->sequence)) <= 0)
+      store_relaxed(&waiter->end->batch_wake_sequence, wanted);
   }
   shmq_end_flag(waiter->end, batch ? SHMQ_BATCH_AWAITED : SHMQ_AWAITED);
   if (shmq_may_go_on(view, waiter)) return SHMQ_OK;
   /* relaxed: whoever sets it rings the bells afterwards, which the futex compares. */
   if (load_relaxed(waiter->closed)) return SHMQ_CLOSED;
   waiter->slept = 1;
+  if (!batch) waiter->bell_end = waiter->end;
   result = futex_wait(&waiter->end->bell, bell, until, batch ? SHMQ_WAKE_BATCH : SHMQ_WAKE_ONE_ITEM);
   if (result == ETIMEDOUT && waiter->sleep_ns < SHMQ_SLEEP_IDLE) {
     waiter->sleep_ns *= 2;
     if (waiter->sleep_ns > SHMQ_SLEEP_IDLE) waiter->sleep_ns = SHMQ_SLEEP_IDLE;
   }
-  return result == EINTR ? SHMQ_INTERRUPTED : SHMQ_OK;
+  /* A bound that passed is a chance to look for signals, too: one that came while this thread was
+   * polling, or to another thread, interrupts no futex. */
+  return result == 0 ? SHMQ_OK : SHMQ_INTERRUPTED;
 }
 
 /* After an attempt answered `why` about `end`: returns OK when the attempt is worth repeating,
@@ -137,14 +144,18 @@ static inline shmq_status shmq_wait(const shmq_view *view, shmq_waiter *waiter, 
   return shmq_sleep(view, waiter, now, deadline);
 }
 
-/* Ends a wait, however it ended. `gave_up`: without having acted, so a wake-up that was meant for
- * us is handed on to the next sleeper. */
+/* Ends a wait, however it ended: a wake-up that came to us is passed on to the next sleeper.
+ * `gave_up`: without having acted. */
 static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, int gave_up) {
   if (waiter->started_ns == 0) return;
   shmq_waiter_account(view, waiter, now_ns());
-  if (gave_up && waiter->slept && shmq_may_go_on(view, waiter))
-    futex_wake(waiter->why == SHMQ_BUSY ? shmq_owner_futex(waiter->end) : &waiter->end->bell, 1,
-               SHMQ_WAKE_ANY);
+  if (waiter->bell_end != NULL) {
+    waiter->why = waiter->bell_end == shmq_head(view) ? SHMQ_FULL : SHMQ_EMPTY;
+    waiter->count = 1;
+    shmq_end_pass_on(waiter->bell_end, shmq_may_go_on(view, waiter));
+  } else if (gave_up && waiter->slept) {
+    futex_wake(shmq_owner_futex(waiter->end), 1, SHMQ_WAKE_ANY);
+  }
 }
 
 /* ---- the calls: an attempt, and the wait between attempts --------------------------------------

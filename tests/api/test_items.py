@@ -62,7 +62,7 @@ class TestUnserialisable:
     def test_it_raises_the_original_type_and_names_the_item(self, create, serializer, error):
         queue = create(serializer=serializer)
         queue.put("before")
-        had_message = bool(error.args)
+        had_message = "boom" in str(error)
         with pytest.raises(type(error)) as caught:
             queue.put(Unpicklable(error))
         assert type(caught.value) is type(error)

@@ -168,3 +168,13 @@ class TestMemoryIsUsedAgain:
             assert [len(item) for item in drain(queue, 2)] == [MEGABYTE] * 2
             pools.append(queue.get_metrics()["pool_bytes"])
         assert pools[-1] <= 2 * pools[0]
+
+
+def test_sizes_that_grow_from_one_backlog_to_the_next_find_room(create):
+    queue = create(capacity=64, item_size=256, max_processes=4)
+    for size in range(5_000, 200_000, 12_000):
+        for _ in range(64):
+            queue.put(bytes(size))
+        assert {len(item) for item in queue.get_batch(64)} == {size}
+        while not queue.empty():
+            assert len(queue.get()) == size
