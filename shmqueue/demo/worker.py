@@ -20,6 +20,9 @@ __all__ = ["JOBS", "Channel", "main", "work"]
 # "tokenise" answers each file with its counts; "receive" only takes what comes.
 JOBS = ("tokenise", "receive")
 
+# Exit status of a worker whose queues are gone before it could connect.
+GONE = 3
+
 # How often a worker that waits looks whether its parent is still there.
 PATIENCE = 2.0
 
@@ -108,10 +111,12 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m shmqueue.demo.worker NAME RUN_ID {{{','.join(JOBS)}}}")
         return 2
     name, run_id, job = arguments
-    with (
-        SharedMemoryQueue(f"{name}-tasks", run_id=run_id) as tasks,
-        SharedMemoryQueue(f"{name}-results", run_id=run_id) as results,
-    ):
+    try:
+        tasks = SharedMemoryQueue(f"{name}-tasks", run_id=run_id)
+        results = SharedMemoryQueue(f"{name}-results", run_id=run_id)
+    except FileNotFoundError:
+        return GONE  # the demo was interrupted while this program started: nobody is there to tell
+    with tasks, results:
         work(tasks, results, job)
     return 0
 
