@@ -38,7 +38,7 @@ cdef class Attachment:
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1
     cdef uint64_t size(self) noexcept
     cdef bint is_mine(self) noexcept
-    cdef int _get_ready_to_wait(self) except -1
+    cdef int _see_to_descriptor(self) except -1
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1
     cdef int _take_or_wait(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,

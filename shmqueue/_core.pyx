@@ -325,13 +325,12 @@ cdef class Attachment:
             " to it was closed",
         )
 
-    cdef int _get_ready_to_wait(self) except -1:
-        """See to the seat, and to the descriptor by which the kernel is asked who lives."""
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
+    cdef int _see_to_descriptor(self) except -1:
+        """Find the segment again if somebody closed the descriptor to it behind our back."""
         if not shmq_fd_is_ours(self.view):
             with _process_lock:
                 try:
+                    # Opens it anew unless another thread just did.
                     os.close(self._open_again())
                 except OSError:
                     pass  # its name is gone: go on, but nobody can be proved dead any more
@@ -376,7 +375,8 @@ cdef class Attachment:
                           const uint32_t *closed) except -1:
         cdef int status
         cdef shmq_waiter waiter
-        self._get_ready_to_wait()
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
         shmq_waiter_init(&waiter, deadline_ns, count, closed)
         while True:
             with nogil:
@@ -413,7 +413,8 @@ cdef class Attachment:
                            const uint32_t *closed) except -1:
         cdef int status
         cdef shmq_waiter waiter
-        self._get_ready_to_wait()
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:
@@ -447,6 +448,9 @@ cdef class Attachment:
             raise
         if not shmq_view_is_mine(self.view):
             self.take_seat()  # the handler forked, and this is the child
+        # A sleep just ended for nothing: perhaps the one waited for is dead, which only the kernel
+        # can tell, by way of the descriptor.
+        self._see_to_descriptor()
         return 0
 
     cdef int _raise_for(self, int status) except -1:
@@ -471,7 +475,10 @@ cdef class Attachment:
         cdef int status
         cdef uint8_t *target
         cdef shmq_waiter waiter
-        self._get_ready_to_wait()
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        # No block without the descriptor by which its memory is reserved.
+        self._see_to_descriptor()
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:

@@ -10,11 +10,12 @@
  * Taking the word from the dead repairs nothing, because an end moves by one store: it moved or it
  * didn't. A kill at any point of the takeover leaves one of the rows above.
  *
- * No wake-up is lost while nobody dies. A sleeper reads the bell, sets a flag in the owner word of
+ * No wake-up is lost while everybody runs. A sleeper reads the bell, sets a flag in the owner word of
  * the end it waits for, looks once more, and sleeps on the bell. Whoever moves the end stores the
  * sequence, then exchanges the owner word. Both touch the same word with read-modify-writes, so one
  * comes first: either the exchange sees the flag, and rings; or the flag comes after the exchange,
- * and the second look sees the sequence. Those who die in between are why every sleep is bounded.
+ * and the second look sees the sequence. One sleeper is woken, and wakes the next in its turn. Those
+ * who die or are stopped in between, with a wake-up in their hands, are why every sleep is bounded.
  */
 #ifndef SHMQ_ENDS_H
 #define SHMQ_ENDS_H

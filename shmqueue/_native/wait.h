@@ -28,13 +28,14 @@ typedef struct {
   shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
   shmq_status why;       /* FULL, EMPTY or BUSY */
   shmq_end *bell_end;    /* the end whose bell it slept on for a single item, if it did */
+  shmq_end *owner_end;   /* the end on whose owner word it slept, if it did */
   int slept;
   unsigned counted; /* the states that this call was counted for, as bits */
 } shmq_waiter;
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
                                     const uint32_t *closed) {
-  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, 0, 0};
+  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0};
   *waiter = fresh;
 }
 
@@ -88,6 +89,7 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
     if ((seen & SHMQ_TAG) == 0) return SHMQ_OK;
     if (shmq_end_evict_dead(view, waiter->end)) return SHMQ_OK;
     waiter->slept = 1;
+    waiter->owner_end = waiter->end;
     result = futex_wait(shmq_owner_futex(waiter->end), (uint32_t)seen, until, SHMQ_WAKE_ANY);
     /* There may be more who sleep here: whoever takes the word next, we most likely, rings again. */
     shmq_end_flag(waiter->end, SHMQ_CONTENDED);
@@ -153,9 +155,9 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
     waiter->why = waiter->bell_end == shmq_head(view) ? SHMQ_FULL : SHMQ_EMPTY;
     waiter->count = 1;
     shmq_end_pass_on(waiter->bell_end, shmq_may_go_on(view, waiter));
-  } else if (gave_up && waiter->slept) {
-    futex_wake(shmq_owner_futex(waiter->end), 1, SHMQ_WAKE_ANY);
   }
+  if (gave_up && waiter->owner_end != NULL)
+    futex_wake(shmq_owner_futex(waiter->owner_end), 1, SHMQ_WAKE_ANY);
 }
 
 /* ---- the calls: an attempt, and the wait between attempts --------------------------------------

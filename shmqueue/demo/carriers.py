@@ -87,25 +87,22 @@ class SharedMemoryCarrier:
         self.name = "demo"
         self.run_id = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
-        self.tasks = SharedMemoryQueue(
-            f"{self.name}-tasks",
-            create=True,
-            capacity=TASKS_CAPACITY,
-            item_size=TASK_BYTES,
-            run_id=self.run_id,
-        )
+        self.tasks = self._create("tasks", TASKS_CAPACITY, TASK_BYTES)
         try:
-            self.results = SharedMemoryQueue(
-                f"{self.name}-results",
-                create=True,
-                capacity=RESULTS_CAPACITY,
-                item_size=RESULT_BYTES,
-                run_id=self.run_id,
-            )
+            self.results = self._create("results", RESULTS_CAPACITY, RESULT_BYTES)
         except BaseException:
             self.tasks.unlink()
             self.tasks.close()
             raise
+
+    def _create(self, role: str, capacity: int, item_size: int) -> SharedMemoryQueue:
+        return SharedMemoryQueue(
+            f"{self.name}-{role}",
+            create=True,
+            capacity=capacity,
+            item_size=item_size,
+            run_id=self.run_id,
+        )
 
     def start(self, job: str) -> int:
         """Start a worker; return its pid."""

@@ -178,17 +178,10 @@ class TestSequences:
         metrics = queue.get_metrics()
         assert metrics["pool_free_bytes"] == metrics["pool_bytes"] > 0
 
-    def test_a_head_beyond_the_tail_is_an_error_and_no_endless_wait(self, create, open_raw):
+    @pytest.mark.parametrize("end", [HEAD, TAIL], ids=["head beyond tail", "tail too far ahead"])
+    def test_an_end_out_of_bounds_is_an_error_and_no_endless_wait(self, create, open_raw, end):
         attachment = create(capacity=3)._attachment
-        open_raw().set("end", HEAD, "sequence", 10)
-        with pytest.raises(CorruptSegmentError):
-            attachment.take_payloads(timeout=LIMIT)
-        with pytest.raises(CorruptSegmentError):
-            attachment.put_payloads([payload(0)], timeout=LIMIT)
-
-    def test_a_tail_too_far_ahead_is_an_error_and_no_endless_wait(self, create, open_raw):
-        attachment = create(capacity=3)._attachment
-        open_raw().set("end", TAIL, "sequence", 10)
+        open_raw().set("end", end, "sequence", 10)
         with pytest.raises(CorruptSegmentError):
             attachment.take_payloads(timeout=LIMIT)
         with pytest.raises(CorruptSegmentError):
