@@ -17,6 +17,7 @@ from shmqueue.errors import (
     NoFreeSeatError,
     SegmentError,
     SegmentVersionError,
+    ShutDown,
     TruncatedSegmentError,
 )
 from shmqueue.queue import SharedMemoryQueue
@@ -32,6 +33,7 @@ __all__ = [
     "SegmentError",
     "SegmentVersionError",
     "SharedMemoryQueue",
+    "ShutDown",
     "TruncatedSegmentError",
     "unlink",
 ]

@@ -15,7 +15,7 @@ from queue import Empty, Full
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport UINT64_MAX, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -23,8 +23,10 @@ from shmqueue._protocol cimport (
     SHMQ_BYTE_ORDER,
     SHMQ_CLOSED,
     SHMQ_CORRUPT,
+    SHMQ_END_DONE,
     SHMQ_END_HEAD0,
     SHMQ_END_OPEN,
+    SHMQ_END_POLLED,
     SHMQ_END_POOL,
     SHMQ_END_TAIL,
     SHMQ_FIELD_COUNT,
@@ -36,6 +38,7 @@ from shmqueue._protocol cimport (
     SHMQ_NO_MEMORY,
     SHMQ_NO_SEAT,
     SHMQ_OK,
+    SHMQ_SHUTDOWN,
     SHMQ_SYSTEM,
     SHMQ_TIMEOUT,
     SHMQ_TRUNCATED,
@@ -44,12 +47,16 @@ from shmqueue._protocol cimport (
     copy_in,
     copy_out,
     now_ns,
+    shmq_acquire,
+    shmq_all_tasks_done,
     shmq_block_bytes,
     shmq_block_free,
     shmq_block_take,
     shmq_counters,
     shmq_end,
+    shmq_end_release,
     shmq_end_ring_all,
+    shmq_end_shut,
     shmq_epoch_begin,
     shmq_fd_is_ours,
     shmq_fields,
@@ -57,7 +64,10 @@ from shmqueue._protocol cimport (
     shmq_header,
     shmq_header_check,
     shmq_header_checksum,
+    shmq_join,
     shmq_plan,
+    shmq_poll_fd_is_ours,
+    shmq_poll_settle,
     shmq_put,
     shmq_seat_is_held,
     shmq_seat_leave,
@@ -70,6 +80,7 @@ from shmqueue._protocol cimport (
     shmq_snapshot_take,
     shmq_sweep_after_the_dead,
     shmq_take,
+    shmq_task_done,
     shmq_try_put,
     shmq_try_take,
     shmq_view_forget_cursors,
@@ -85,6 +96,7 @@ from shmqueue.errors import (
     ForeignSegmentError,
     NoFreeSeatError,
     SegmentVersionError,
+    ShutDown,
     TruncatedSegmentError,
 )
 
@@ -198,6 +210,7 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     ends[SHMQ_END_TAIL].state = SHMQ_END_OPEN
     ends[SHMQ_END_TAIL].gate = SHMQ_END_HEAD0
     ends[SHMQ_END_POOL].state = SHMQ_END_OPEN
+    ends[SHMQ_END_DONE].state = SHMQ_END_OPEN
     ends[SHMQ_END_HEAD0].state = SHMQ_END_OPEN
     ends[SHMQ_END_HEAD0].gate = SHMQ_END_TAIL
     # Last; and the segment has no name yet, so nobody sees a half-written one anyhow.
@@ -216,7 +229,10 @@ cdef class Attachment:
     fd : int
         The segment, open for reading and writing; belongs to the attachment from here on.
     path : str
-        Its name in the file system, for messages and for opening it again.
+        Its name in the file system, for messages and for opening it again; of an unnamed queue,
+        what to call it in messages.
+    poll_fd : int, default -1
+        Of an unnamed queue: the eventfd that its processes share; belongs to the attachment, too.
 
     Raises
     ------
@@ -228,15 +244,21 @@ cdef class Attachment:
         If it can't be mapped.
     """
 
-    def __cinit__(self, int fd, str path not None):
+    def __cinit__(self, int fd, str path not None, int poll_fd=-1):
         cdef shmq_header header
         self.path = path
+        self.named = poll_fd < 0
         self.view = <shmq_view *>aligned_alloc(64, (sizeof(shmq_view) + 63) // 64 * 64)
         if self.view == NULL:
             os.close(fd)
+            if poll_fd >= 0:
+                os.close(poll_fd)
             raise MemoryError
         memset(self.view, 0, sizeof(shmq_view))
         self.view.fd = fd
+        self.view.poll_fd = poll_fd
+        if poll_fd >= 0:
+            self.view.poll_inode = os.fstat(poll_fd).st_ino
         status = os.fstat(fd)
         self.view.device = status.st_dev
         self.view.inode = status.st_ino
@@ -271,6 +293,8 @@ cdef class Attachment:
             munmap(self.view.base, self.view.mapped_bytes)
         if shmq_fd_is_ours(self.view):
             os.close(self.view.fd)
+        if shmq_poll_fd_is_ours(self.view):
+            os.close(self.view.poll_fd)
         free(self.view)
 
     # ---- who we are ----
@@ -305,7 +329,7 @@ cdef class Attachment:
         """Open the segment once more, as a description of its own, whatever became of its name."""
         cdef bint fd_is_good = shmq_fd_is_ours(self.view)
         # By name first: so the mapping has a name that people find in /proc/PID/maps.
-        ways = [self.path]
+        ways = [self.path] if self.named else []
         if fd_is_good:
             ways.append(f"/proc/self/fd/{self.view.fd}")
         for way in ways:
@@ -339,6 +363,16 @@ cdef class Attachment:
     cdef bint is_mine(self) noexcept:
         """Whether this process made the attachment its own, rather than its parent."""
         return shmq_view_is_mine(self.view)
+
+    @property
+    def fd(self):
+        """The descriptor of the segment."""
+        return self.view.fd
+
+    @property
+    def poll_fd(self):
+        """The descriptor that polls readable, once `begin_to_poll` was called; -1 if named."""
+        return self.view.poll_fd
 
     @property
     def inode(self):
@@ -463,6 +497,8 @@ cdef class Attachment:
             raise CorruptSegmentError(
                 f"{self.path} contradicts itself: something else wrote into it"
             )
+        if status == SHMQ_SHUTDOWN:
+            raise ShutDown
         if status == SHMQ_SYSTEM:
             raise OSError(error, f"{self.path}: {os.strerror(error)}")
         raise SystemError(f"status {status} of the protocol was not expected here")
@@ -533,6 +569,102 @@ cdef class Attachment:
             " large items of this queue; the queue is as before",
         )
 
+    # ---- shutting down, being done, being polled ----
+
+    cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1:
+        """Take an end's owner word, however long another holds it."""
+        cdef int status
+        cdef shmq_waiter waiter
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        shmq_waiter_init(&waiter, SHMQ_NO_DEADLINE, 1, closed)
+        while True:
+            with nogil:
+                status = shmq_acquire(self.view, &self.view.ends[end], &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+            self._look_at_signals(&waiter)
+        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if status != SHMQ_OK:
+            self._raise_for(status)
+        return 0
+
+    cdef int shutdown(self, bint immediate, const uint32_t *closed) except -1:
+        """Shut the tail; if `immediate`, discard what is in the ring and shut the head as well.
+
+        Each step leaves a state that makes sense; whoever calls again completes what a call that
+        was interrupted or killed left undone.
+        """
+        cdef shmq_end *tail = &self.view.ends[SHMQ_END_TAIL]
+        cdef shmq_end *head = &self.view.ends[SHMQ_END_HEAD0]
+        self._acquire(SHMQ_END_TAIL, closed)
+        shmq_end_shut(tail)
+        if head.state & SHMQ_END_POLLED:
+            shmq_poll_settle(self.view)
+        shmq_end_release(tail)
+        self.ring_bells()
+        if not immediate:
+            return 0
+        self._discard_all(closed)
+        self._acquire(SHMQ_END_HEAD0, closed)
+        shmq_end_shut(head)
+        shmq_end_release(head)
+        shmq_all_tasks_done(self.view)
+        self.ring_bells()
+        return 0
+
+    cdef int _discard_all(self, const uint32_t *closed) except -1:
+        cdef shmq_taken taken[64]
+        cdef uint64_t count
+        while True:
+            try:
+                # Discarded: no buffer, so nothing is too large for it.
+                self.take(64, NULL, UINT64_MAX, taken, &count, SHMQ_NO_DEADLINE, closed)
+            except ShutDown:
+                return 0
+            except CorruptSegmentError:
+                continue  # passed over
+            if taken[0].block != SHMQ_NO_BLOCK:
+                shmq_block_free(self.view, taken[0].block)
+
+    cdef int task_done(self) except -1:
+        """Count an item as done; ValueError when every item that was put is done already."""
+        if not shmq_task_done(self.view):
+            raise ValueError("task_done() called too many times")
+        return 0
+
+    cdef int join(self, const uint32_t *closed) except -1:
+        """Wait until as many items are done as were put."""
+        cdef int status
+        cdef shmq_waiter waiter
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        shmq_waiter_init(&waiter, SHMQ_NO_DEADLINE, 1, closed)
+        while True:
+            with nogil:
+                status = shmq_join(self.view, &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+            self._look_at_signals(&waiter)
+        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if status != SHMQ_OK:
+            self._raise_for(status)
+        return 0
+
+    cdef int begin_to_poll(self, const uint32_t *closed) except -1:
+        """From here on `poll_fd` is readable while there is something to take."""
+        cdef shmq_end *head = &self.view.ends[SHMQ_END_HEAD0]
+        if head.state & SHMQ_END_POLLED:
+            return 0
+        # Takers first, so that none empties the ring unnoticed once it is settled.
+        self._acquire(SHMQ_END_HEAD0, closed)
+        head.state |= SHMQ_END_POLLED
+        shmq_end_release(head)
+        self._acquire(SHMQ_END_TAIL, closed)
+        shmq_poll_settle(self.view)
+        shmq_end_release(&self.view.ends[SHMQ_END_TAIL])
+        return 0
+
     # ---- looking ----
 
     cdef uint64_t size(self) noexcept:
@@ -548,6 +680,7 @@ cdef class Attachment:
         """Wake everyone who sleeps on this queue, so that they look whether they should."""
         shmq_end_ring_all(&self.view.ends[SHMQ_END_TAIL])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_POOL])
+        shmq_end_ring_all(&self.view.ends[SHMQ_END_DONE])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_HEAD0])
 
     def snapshot(self):

@@ -19,6 +19,8 @@ cdef extern from "_native/wait.h" nogil:
         void *anchor
         uint64_t epoch
         int fd
+        int poll_fd
+        uint64_t poll_inode
         uint64_t device
         uint64_t inode
         uint64_t spin_ns
@@ -85,6 +87,7 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_TIMEOUT
     enum: SHMQ_INTERRUPTED
     enum: SHMQ_CLOSED
+    enum: SHMQ_SHUTDOWN
     enum: SHMQ_NO_MEMORY
     enum: SHMQ_FOREIGN
     enum: SHMQ_TRUNCATED
@@ -97,8 +100,10 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_BYTE_ORDER
     enum: SHMQ_END_TAIL
     enum: SHMQ_END_POOL
+    enum: SHMQ_END_DONE
     enum: SHMQ_END_HEAD0
     enum: SHMQ_END_OPEN
+    enum: SHMQ_END_POLLED
 
     int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
                   uint64_t pool_limit_bytes)
@@ -116,6 +121,14 @@ cdef extern from "_native/wait.h" nogil:
     uint32_t shmq_seats_granted(const shmq_view *)
     void shmq_sweep_after_the_dead(const shmq_view *)
     void shmq_end_ring_all(shmq_end *)
+    void shmq_end_shut(shmq_end *)
+    void shmq_end_release(shmq_end *)
+    bint shmq_poll_fd_is_ours(const shmq_view *)
+    void shmq_poll_settle(const shmq_view *)
+    bint shmq_task_done(const shmq_view *)
+    void shmq_all_tasks_done(const shmq_view *)
+    int shmq_join(shmq_view *, shmq_waiter *)
+    int shmq_acquire(shmq_view *, shmq_end *, shmq_waiter *)
     bint shmq_has_room(const shmq_view *, uint64_t count)
     int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count)
     int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,

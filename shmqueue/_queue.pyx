@@ -398,6 +398,51 @@ cdef class ObjectQueue:
         cdef Attachment attachment = self._open()
         return not attachment.has_room(1)
 
+    def shutdown(self, immediate=False):
+        """End the queue for everybody: nothing is put any more, by whatever process.
+
+        Parameters
+        ----------
+        immediate : bool, default False
+            Whether to discard the items that are still in it. Otherwise they can be got; whoever
+            gets more than there are raises ShutDown.
+
+        Raises
+        ------
+        ValueError
+            If the queue is closed.
+
+        Notes
+        -----
+        As ``queue.Queue.shutdown`` of Python 3.13. All who are blocked in any process wake up: puts
+        raise ShutDown, gets do once the queue is empty.
+        """
+        cdef Attachment attachment = self._open()
+        attachment.shutdown(bool(immediate), &self.closed_flag)
+        if immediate:
+            self.pending = None
+
+    def _task_done(self):
+        """Count an item that was got as done; ValueError when all are done already."""
+        cdef Attachment attachment = self._open()
+        attachment.task_done()
+
+    def _join(self):
+        """Wait until as many items are done as were put."""
+        cdef Attachment attachment = self._open()
+        attachment.join(&self.closed_flag)
+
+    def _fileno(self):
+        """Return the descriptor that polls readable while there is an item, or after a shutdown.
+
+        Only queues without a name have one.
+        """
+        cdef Attachment attachment = self._open()
+        if attachment.view.poll_fd < 0:
+            raise ValueError(f"{self.label} has a name, and so no descriptor that can be polled")
+        attachment.begin_to_poll(&self.closed_flag)
+        return attachment.view.poll_fd
+
     @property
     def closed(self):
         """Whether this handle was closed."""

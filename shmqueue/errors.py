@@ -1,5 +1,7 @@
 """The exceptions of the package; Full and Empty are the ones of the standard library's queue."""
 
+import sys
+
 __all__ = [
     "CorruptItemError",
     "CorruptSegmentError",
@@ -7,8 +9,17 @@ __all__ = [
     "NoFreeSeatError",
     "SegmentError",
     "SegmentVersionError",
+    "ShutDown",
     "TruncatedSegmentError",
 ]
+
+
+if sys.version_info >= (3, 13):
+    from queue import ShutDown
+else:
+
+    class ShutDown(Exception):
+        """Raised by put and get of a queue that was shut down; queue.ShutDown since Python 3.13."""
 
 
 class SegmentError(RuntimeError):

@@ -6,6 +6,7 @@ the first byte is touched, so a full /dev/shm is an error and never a SIGBUS.
 """
 
 import errno
+import fcntl
 import os
 import resource
 import stat
@@ -17,7 +18,16 @@ import weakref
 from shmqueue._core import Attachment, format_segment, plan_segment
 from shmqueue.errors import ForeignSegmentError, SegmentError
 
-__all__ = ["SERIALIZERS", "Descriptor", "attach", "create", "path_of", "unlink"]
+__all__ = [
+    "SERIALIZERS",
+    "Descriptor",
+    "attach",
+    "attach_descriptors",
+    "create",
+    "create_unnamed",
+    "path_of",
+    "unlink",
+]
 
 DIRECTORY = "/dev/shm"
 PREFIX = "shmq."
@@ -257,6 +267,58 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         os.close(fd)
 
 
+UNNAMED = "an unnamed queue"
+
+
+def create_unnamed(maxsize: int, serializer: str = "multiprocessing") -> Attachment:
+    """Create a segment that has no name and cannot be truncated, and attach to it.
+
+    Nothing of it is left once the last process that knows its descriptors is gone.
+
+    Parameters
+    ----------
+    maxsize : int
+        How many items it holds; 0 or less: as many as memory allows.
+    serializer : str
+        As in `Descriptor`.
+
+    Raises
+    ------
+    OSError
+        If the system has no memory or no descriptor for it.
+    """
+    wanted = Descriptor(maxsize if 0 < maxsize < 1 << 16 else 1 << 16, 232, 256, serializer, 0o600)
+    fd = os.memfd_create("shmqueue", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        _build(fd, wanted)
+        fcntl.fcntl(
+            fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
+        poll_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    except BaseException:
+        os.close(fd)
+        raise
+    return attach_descriptors(fd, poll_fd)
+
+
+def attach_descriptors(fd: int, poll_fd: int) -> Attachment:
+    """Attach to an unnamed segment; both descriptors belong to the attachment from here on.
+
+    Parameters
+    ----------
+    fd : int
+        The segment.
+    poll_fd : int
+        The eventfd that its processes share.
+
+    Raises
+    ------
+    SegmentError
+        If the first is no sound segment.
+    """
+    return _attachment_of(fd, UNNAMED, poll_fd)
+
+
 def _opened_by_name(fd: int, path: str) -> int:
     """Open what was just linked, so that /proc shows its name; as it is if the name is gone."""
     try:
@@ -319,17 +381,19 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
     return _attachment_of(fd, path)
 
 
-def _attachment_of(fd: int, path: str) -> Attachment:
-    """Return this process's attachment to the segment behind `fd`, which is used up."""
+def _attachment_of(fd: int, path: str, poll_fd: int = -1) -> Attachment:
+    """Return this process's attachment to the segment behind `fd`; the descriptors are used up."""
     status = os.fstat(fd)
     key = (status.st_dev, status.st_ino)
     with _lock:
         attachment = _attachments.get(key)
         if attachment is None:
-            attachment = Attachment(fd, path)
+            attachment = Attachment(fd, path, poll_fd)
             _attachments[key] = attachment
         else:
             os.close(fd)
+            if poll_fd >= 0:
+                os.close(poll_fd)
         return attachment
 
 

@@ -22,9 +22,11 @@ ALLOWED = {
     "_native/view": {"_native/atomics", "_native/layout"},
     "_native/seats": {"_native/futex", "_native/view"},
     "_native/ends": {"_native/seats"},
-    "_native/ring": {"_native/ends"},
+    "_native/poll": {"_native/ends"},
+    "_native/ring": {"_native/poll"},
     "_native/blocks": {"_native/ring"},
-    "_native/wait": {"_native/blocks"},
+    "_native/done": {"_native/ends"},
+    "_native/wait": {"_native/blocks", "_native/done"},
     "_native/snapshot": {"_native/blocks"},
     # objects and bytes; knows no queue and no segment
     "_pickling": set(),

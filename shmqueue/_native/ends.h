@@ -31,6 +31,10 @@
 #define SHMQ_WAKE_BATCH 2u
 #define SHMQ_WAKE_ANY UINT32_MAX
 
+static inline shmq_end *shmq_tail(const shmq_view *view) { return &view->ends[SHMQ_END_TAIL]; }
+static inline shmq_end *shmq_done(const shmq_view *view) { return &view->ends[SHMQ_END_DONE]; }
+static inline shmq_end *shmq_head(const shmq_view *view) { return &view->ends[SHMQ_END_HEAD0]; }
+
 /* The word to sleep on for an owner word: its half that holds flags and seat. */
 static inline uint32_t *shmq_owner_futex(shmq_end *end) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -109,6 +113,13 @@ static inline void shmq_end_flag(shmq_end *end, uint64_t flag) {
 static inline void shmq_end_pass_on(shmq_end *end, int more_to_do) {
   shmq_end_flag(end, SHMQ_AWAITED);
   if (more_to_do) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
+}
+
+/* By the end's owner: it moves no more. Whoever sleeps on it is to be woken afterwards. */
+static inline void shmq_end_shut(shmq_end *end) {
+  /* relaxed: we are its owner. release: the last commit before the word that says so; pairs with
+   * the acquire load in shmq_why_empty. */
+  store_release(&end->state, load_relaxed(&end->state) | SHMQ_END_SHUT);
 }
 
 /* Wakes everyone who sleeps on this end, in any process: they look again. */

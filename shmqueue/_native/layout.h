@@ -1,7 +1,7 @@
 /* Every byte of a segment, written once.
  *
  *   0        header      identity and geometry; written before the segment has a name, then constant
- *   +256     ends        tail, pool, then SHMQ_MAX_HEADS heads: 128 bytes each
+ *   +256     ends        tail, pool, done, then SHMQ_MAX_HEADS heads: 128 bytes each
  *   ...      classes     hints of the pool, one for each size of block
  *   ...      seats       max_seats of 192 bytes: one for each attached process
  *   (page)   slots       capacity cells of slot_bytes: the ring           [reserved up to here]
@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define SHMQ_MAGIC UINT64_C(0x45554555514d4853) /* "SHMQUEUE" as a little-endian machine stores it */
-#define SHMQ_LAYOUT_VERSION 1u
+#define SHMQ_LAYOUT_VERSION 2u
 #define SHMQ_BYTE_ORDER 0x01020304u
 #define SHMQ_LINE 64u
 #define SHMQ_PAGE 4096u
@@ -124,10 +124,22 @@ typedef struct {
 } shmq_block;
 
 /* Indices into the table of ends. */
-enum { SHMQ_END_TAIL = 0, SHMQ_END_POOL = 1, SHMQ_END_HEAD0 = 2, SHMQ_ENDS = 2 + SHMQ_MAX_HEADS };
+enum {
+  SHMQ_END_TAIL = 0,
+  SHMQ_END_POOL = 1,
+  SHMQ_END_DONE = 2, /* how many items task_done was called for */
+  SHMQ_END_HEAD0 = 3,
+  SHMQ_ENDS = 3 + SHMQ_MAX_HEADS
+};
 
-/* shmq_end.state */
-enum { SHMQ_END_UNUSED = 0, SHMQ_END_OPEN = 1 };
+/* shmq_end.state: bits, changed under the end's owner word only. */
+enum {
+  SHMQ_END_UNUSED = 0,
+  SHMQ_END_OPEN = 1,
+  SHMQ_END_SHUT = 2,   /* moves no more: nothing is put, or nothing is taken */
+  SHMQ_END_POLLED = 4, /* head: who empties the ring sees to the poll descriptor */
+  SHMQ_END_ARMED = 8   /* tail: whoever puts next makes the poll descriptor readable */
+};
 
 /* shmq_slot.flags */
 enum { SHMQ_SLOT_IN_BLOCK = 1 };
@@ -201,7 +213,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(end, sequence, "next position; stored by the owner, release"),
     SHMQ_FIELD(end, high_water_mark, "tail: most items ever in the ring"),
     SHMQ_FIELD(end, gate, "index of the end that this one may not pass"),
-    SHMQ_FIELD(end, state, "0 unused, 1 open"),
+    SHMQ_FIELD(end, state, "bits: 1 open, 2 shut down, 4 polled (head), 8 poll armed (tail)"),
     SHMQ_FIELD(end, bell, "futex word of those who wait for this end to move"),
     SHMQ_FIELD(end, batch_wake_sequence, "hint: the position a sleeping batch waits for"),
     SHMQ_FIELD(class, last_freed, "hint: block of this size freed last, plus one"),

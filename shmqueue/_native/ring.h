@@ -25,7 +25,7 @@
 #ifndef SHMQ_RING_H
 #define SHMQ_RING_H
 
-#include "ends.h"
+#include "poll.h"
 
 /* One item to put, encoded. */
 typedef struct {
@@ -46,9 +46,6 @@ typedef struct {
 
 #define SHMQ_NO_BLOCK UINT32_MAX
 
-static inline shmq_end *shmq_tail(const shmq_view *view) { return &view->ends[SHMQ_END_TAIL]; }
-static inline shmq_end *shmq_head(const shmq_view *view) { return &view->ends[SHMQ_END_HEAD0]; }
-
 /* Blocks: see blocks.h. */
 static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref);
 static inline void shmq_block_hold(const shmq_view *view, uint32_t index);
@@ -68,7 +65,7 @@ static inline int shmq_has_item(const shmq_view *view) {
   return load_acquire(&shmq_tail(view)->sequence) != load_acquire(&shmq_head(view)->sequence);
 }
 
-/* Puts all `count` records or none: OK, FULL, BUSY or CORRUPT. */
+/* Puts all `count` records or none: OK, FULL, BUSY, SHUTDOWN or CORRUPT. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view *view,
                                                                       const shmq_record *records,
                                                                       uint64_t count) {
@@ -78,9 +75,14 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view 
 
   /* relaxed: only the owner stores it, and we are the owner (ordered by the owner word). */
   uint64_t sequence = load_relaxed(&tail->sequence);
-  uint64_t depth = sequence + count - cursor->gate_sequence;
+  uint32_t state = load_relaxed(&tail->state);          /* relaxed: as above */
   uint64_t high = load_relaxed(&tail->high_water_mark); /* relaxed: as above */
-  uint64_t exact_from = view->capacity / 16; /* below it the mark is a sample: saves a shared line */
+  uint64_t depth = sequence + count - cursor->gate_sequence;
+  uint64_t exact_from = view->mark_exact_from;
+  if (__builtin_expect(state & SHMQ_END_SHUT, 0)) {
+    shmq_end_release(tail);
+    return SHMQ_SHUTDOWN;
+  }
   if (__builtin_expect(depth > view->capacity || depth > (high > exact_from ? high : exact_from),
                        0)) {
     /* acquire: pairs with the release store of head in shmq_try_take: the takers are done with the
@@ -133,14 +135,25 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view 
 
   /* The commit. release: slots before tail (I3); pairs with the acquire load in shmq_try_take. */
   store_release(&tail->sequence, sequence + count);
+  if (__builtin_expect(state & SHMQ_END_ARMED, 0)) shmq_poll_signal(view);
   shmq_end_release(tail);
   __builtin_prefetch(at, 1); /* the next slot's line is in the cache of whoever took from it */
   return SHMQ_OK;
 }
 
-/* Takes 1..max_items items into `buffer`: OK (with *count), EMPTY, BUSY, NEED (taken[0] says how
- * many bytes the first item wants; nothing was taken), or CORRUPT (a slot that contradicts itself is
- * passed over, so that the next call goes on).
+/* Why there is nothing to take at `sequence`: EMPTY, or SHUTDOWN when nothing will ever come. */
+static inline shmq_status shmq_why_empty(const shmq_view *view, uint64_t sequence) {
+  /* acquire: pairs with the release store in shmq_shut: no commit comes after it, so the tail that
+   * is read next is the last one. */
+  if (!(load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT)) return SHMQ_EMPTY;
+  /* acquire: as any look at the tail. */
+  return load_acquire(&shmq_tail(view)->sequence) == sequence ? SHMQ_SHUTDOWN : SHMQ_EMPTY;
+}
+
+/* Takes 1..max_items items into `buffer`: OK (with *count), EMPTY, BUSY, SHUTDOWN, NEED (taken[0]
+ * says how many bytes the first item wants; nothing was taken), or CORRUPT (a slot that contradicts
+ * itself is passed over, so that the next call goes on).
+ * Without a buffer, what is taken is not copied: it is discarded.
  * An item in a block comes alone: OK with taken[0].block, which is the caller's from then on. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_take(
     shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, shmq_taken *taken,
@@ -151,14 +164,21 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
 
   /* relaxed: only the owner stores it, and we are the owner (ordered by the owner word). */
   uint64_t sequence = load_relaxed(&head->sequence);
+  uint32_t state = load_relaxed(&head->state); /* relaxed: as above */
   uint64_t depth = cursor->gate_sequence - sequence;
+  if (__builtin_expect(state & SHMQ_END_SHUT, 0)) {
+    shmq_end_release(head);
+    return SHMQ_SHUTDOWN;
+  }
   if (depth - 1 >= view->capacity || depth < max_items) {
     /* acquire: pairs with the commit in shmq_try_put: the slots up to tail are complete (I3). */
     cursor->gate_sequence = load_acquire(&shmq_tail(view)->sequence);
     depth = cursor->gate_sequence - sequence;
     if (depth - 1 >= view->capacity) {
+      shmq_status why = depth == 0 ? shmq_why_empty(view, sequence) : SHMQ_CORRUPT;
       shmq_end_release(head);
-      return depth == 0 ? SHMQ_EMPTY : SHMQ_CORRUPT;
+      if (why == SHMQ_EMPTY && state & SHMQ_END_POLLED) shmq_poll_clear(view);
+      return why;
     }
   }
   if (depth < max_items) max_items = depth;
@@ -199,7 +219,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
       if (done > 0) break;
       status = SHMQ_NEED;
     } else {
-      copy_out(buffer + used, slot + 1, length);
+      if (buffer != NULL) copy_out(buffer + used, slot + 1, length);
       used += length;
     }
     if (__builtin_expect(status == SHMQ_NEED, 0)) {
@@ -218,6 +238,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
   }
   cursor->next_sequence = sequence + done;
   cursor->next_slot = at;
+  const uint64_t cursor_gate = cursor->gate_sequence;
 
   shmq_seat *seat = view->seat;
   /* relaxed: as in shmq_try_put. */
@@ -234,6 +255,8 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
    * shmq_try_put. */
   store_release(&head->sequence, sequence + done);
   shmq_end_release(head);
+  if (__builtin_expect(state & SHMQ_END_POLLED, 0) && sequence + done == cursor_gate)
+    shmq_poll_clear(view);
   __builtin_prefetch(at, 0);
   *count = done;
   return status;

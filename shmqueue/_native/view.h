@@ -22,6 +22,8 @@ typedef enum {
   SHMQ_TIMEOUT = 5,     /* the deadline passed */
   SHMQ_INTERRUPTED = 6, /* a signal came in: look at it, then wait on */
   SHMQ_CLOSED = 7,      /* the handle was closed meanwhile */
+  SHMQ_SHUTDOWN = 8,    /* the queue was shut down: nothing more to put, or to take */
+  SHMQ_UNFINISHED = 9,  /* items without their task_done */
   SHMQ_NO_MEMORY = -1,  /* shared memory is exhausted */
   SHMQ_CORRUPT = -2,    /* the segment contradicts itself */
   SHMQ_FOREIGN = -3,    /* not one of ours */
@@ -66,10 +68,13 @@ typedef struct {
   shmq_seat *seat;
   void *anchor; /* the page that keeps the seat's lock */
   uint64_t epoch;
-  int fd; /* to ask for locks, to reserve memory; holds no lock itself */
+  int fd;      /* to ask for locks, to reserve memory; holds no lock itself */
+  int poll_fd; /* an eventfd that all processes share, or -1 (poll.h) */
+  ino_t poll_inode;
   dev_t device;
   ino_t inode;
 
+  uint64_t mark_exact_from; /* the high-water mark below it is a sample: saves a shared line */
   uint64_t spin_ns; /* how long to poll before sleeping; 0 where there is one core */
 
   _Alignas(SHMQ_LINE) shmq_cursor producer;
@@ -123,6 +128,7 @@ static inline void shmq_view_set(shmq_view *view, uint8_t *base, const shmq_head
   view->pool = base + header->pool_offset;
   view->max_seats = header->max_seats;
   view->max_blocks = header->max_blocks;
+  view->mark_exact_from = header->capacity / 16 < 1024 ? header->capacity / 16 : 1024;
   shmq_view_forget_cursors(view);
 }
 

@@ -10,6 +10,7 @@
 #define SHMQ_WAIT_H
 
 #include "blocks.h"
+#include "done.h"
 
 #define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
 #define SHMQ_SLEEP_BUSY (50 * SHMQ_MS)
@@ -26,7 +27,7 @@ typedef struct {
   uint64_t count;        /* slots wanted: more than 1 for a batch */
   const uint32_t *closed; /* set by whoever closes the handle */
   shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
-  shmq_status why;       /* FULL, EMPTY or BUSY */
+  shmq_status why;       /* FULL, EMPTY, UNFINISHED or BUSY */
   shmq_end *bell_end;    /* the end whose bell it slept on for a single item, if it did */
   shmq_end *owner_end;   /* the end on whose owner word it slept, if it did */
   int slept;
@@ -43,6 +44,7 @@ static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, u
 static inline int shmq_may_go_on(const shmq_view *view, const shmq_waiter *waiter) {
   if (waiter->why == SHMQ_FULL) return shmq_has_room(view, waiter->count);
   if (waiter->why == SHMQ_EMPTY) return shmq_has_item(view);
+  if (waiter->why == SHMQ_UNFINISHED) return shmq_all_done(view);
   return (load_relaxed(&waiter->end->owner) & SHMQ_TAG) == 0; /* relaxed: a look before a CAS */
 }
 
@@ -152,7 +154,9 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
   if (waiter->started_ns == 0) return;
   shmq_waiter_account(view, waiter, now_ns());
   if (waiter->bell_end != NULL) {
-    waiter->why = waiter->bell_end == shmq_head(view) ? SHMQ_FULL : SHMQ_EMPTY;
+    waiter->why = waiter->bell_end == shmq_head(view)   ? SHMQ_FULL
+                  : waiter->bell_end == shmq_tail(view) ? SHMQ_EMPTY
+                                                        : SHMQ_UNFINISHED;
     waiter->count = 1;
     shmq_end_pass_on(waiter->bell_end, shmq_may_go_on(view, waiter));
   }
@@ -184,6 +188,24 @@ static shmq_status shmq_take(shmq_view *view, uint64_t max_items, uint8_t *buffe
                        status == SHMQ_EMPTY ? shmq_tail(view) : shmq_head(view));
     if (status != SHMQ_OK) return status;
   }
+}
+
+/* Waits until task_done was called for every item that was put. */
+static inline shmq_status shmq_join(shmq_view *view, shmq_waiter *waiter) {
+  while (!shmq_all_done(view)) {
+    shmq_status status = shmq_wait(view, waiter, SHMQ_UNFINISHED, shmq_done(view));
+    if (status != SHMQ_OK) return status;
+  }
+  return SHMQ_OK;
+}
+
+/* Waits for an end's owner word. */
+static inline shmq_status shmq_acquire(shmq_view *view, shmq_end *end, shmq_waiter *waiter) {
+  while (!shmq_end_try_acquire(view, end)) {
+    shmq_status status = shmq_wait(view, waiter, SHMQ_BUSY, end);
+    if (status != SHMQ_OK) return status;
+  }
+  return SHMQ_OK;
 }
 
 static shmq_status shmq_block_take(shmq_view *view, uint64_t bytes, uint32_t *index,

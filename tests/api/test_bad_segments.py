@@ -239,7 +239,7 @@ def _use(run_id):
             lambda: queue.get_batch(10, timeout=0.02),
             queue.get_metrics,
         ):
-            with contextlib.suppress(queue.Empty, queue.Full, *CLEAR):
+            with contextlib.suppress(queue.Empty, queue.Full, errors.ShutDown, *CLEAR):
                 call()
     finally:
         queue.close()
@@ -286,14 +286,14 @@ class TestScribbled:
     @pytest.mark.parametrize("mask", [0xFF, 0x01, 0x80], ids=hex)
     def test_no_damaged_byte_kills_or_hangs_whoever_attaches(self, abandoned, refusals, mask):
         sound = _head(abandoned)
-        # The header, and the tail, the pool's end and the first head after it.
-        damages = [(at, bytes([sound[at] ^ mask])) for at in range(256 + 3 * 128)]
+        # The header, and the tail, the ends of pool and done, and the first head after it.
+        damages = [(at, bytes([sound[at] ^ mask])) for at in range(256 + 4 * 128)]
         assert refusals(damages) >= 100
 
-    @pytest.mark.parametrize("end", ["tail", "pool", "head"])
+    @pytest.mark.parametrize("end", ["tail", "pool", "done", "head"])
     def test_no_wild_number_in_an_end_kills_or_hangs_whoever_attaches(self, refusals, end):
         values = [*range(8), 100, 2**16, 2**31, 2**32 + 1, 2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1]
-        start = 256 + 128 * ["tail", "pool", "head"].index(end)
+        start = 256 + 128 * ["tail", "pool", "done", "head"].index(end)
         places = range(start, start + 128, 8)
         refusals([(at, struct.pack("<Q", value)) for at in places for value in values])
 
@@ -303,7 +303,7 @@ class TestScribbled:
         used = _head(abandoned).rstrip(b"\0")
         values = (1, 2**31, 2**64 - 1)
         # Behind the ends: size classes, seats and the slots that hold the two items.
-        places = range(256 + 3 * 128, len(used) + 64, 8)
+        places = range(256 + 4 * 128, len(used) + 64, 8)
         touched = [at for at in places if any(used[at : at + 8])]
         refusals([(at, struct.pack("<Q", value)) for at in touched for value in values])
 

@@ -157,9 +157,9 @@ class TestAreas:
         assert step >= SIZES["slot"] + max(item_size, SIZES["block_ref"])
         assert step < SIZES["slot"] + max(item_size, SIZES["block_ref"]) + 2 * LINE
 
-    def test_a_new_ring_has_three_open_ends_that_nobody_holds(self, raw, geometry):
+    def test_a_new_ring_has_four_open_ends_that_nobody_holds(self, raw, geometry):
         states = [raw.get("end", end, "state") for end in range(ENDS)]
-        assert states == [1] * 3 + [0] * (ENDS - 3)
+        assert states == [1] * 4 + [0] * (ENDS - 4)
         assert raw.get("end", TAIL, "gate") == HEAD
         assert raw.get("end", HEAD, "gate") == TAIL
         for end in (TAIL, POOL, HEAD):

@@ -8,8 +8,8 @@ from tests import support
 
 TAIL = 0
 POOL = 1
-HEAD = 2
-ENDS = 66
+HEAD = 3
+ENDS = 67
 
 # The low byte of an owner word.
 CONTENDED = 1

@@ -1,0 +1,46 @@
+/* Which of the items that were put are also done: the count behind task_done and join.
+ *
+ * The `done` end counts calls of task_done in its sequence; it never passes the tail. Nobody owns
+ * it: its owner word holds nothing but the flag of those who sleep until both are equal. Joining
+ * looks at a moment: items that are put later are waited for only if they come before that look.
+ */
+#ifndef SHMQ_DONE_H
+#define SHMQ_DONE_H
+
+#include "ends.h"
+
+static inline int shmq_all_done(const shmq_view *view) {
+  /* acquire, done first: it never passes the tail, so equality with a tail that was read later is
+   * equality at the time of the first read. Pairs with the CAS in shmq_task_done. */
+  uint64_t done = load_acquire(&shmq_done(view)->sequence);
+  return load_acquire(&shmq_tail(view)->sequence) == done; /* acquire: not before done */
+}
+
+/* By whoever made the last one done. The exchange comes after the store of the sequence, the flag
+ * before a sleeper's second look at it: one of the two sees the other (as in ends.h). */
+static inline void shmq_done_ring(const shmq_view *view) {
+  /* acq_rel: pairs with shmq_end_flag of a sleeper. */
+  if (xchg_acq_rel(&shmq_done(view)->owner, 0) != 0) shmq_end_ring_all(shmq_done(view));
+}
+
+/* Counts one item as done; 0 when there is none that isn't. */
+static inline int shmq_task_done(const shmq_view *view) {
+  shmq_end *done = shmq_done(view);
+  uint64_t seen = load_acquire(&done->sequence); /* acquire: pairs with the CAS below */
+  do {
+    /* acquire: only grows, so an old tail refuses at worst what was not put when we began. */
+    if ((int64_t)(load_acquire(&shmq_tail(view)->sequence) - seen) <= 0) return 0;
+    /* acq_rel: what was done before the count, for those who join. */
+  } while (!cas_acq_rel(&done->sequence, &seen, seen + 1));
+  if (shmq_all_done(view)) shmq_done_ring(view);
+  return 1;
+}
+
+/* Counts every item as done: those that were discarded. */
+static inline void shmq_all_tasks_done(const shmq_view *view) {
+  while (shmq_task_done(view)) {
+  }
+  shmq_done_ring(view);
+}
+
+#endif
