@@ -45,6 +45,7 @@ cdef class Attachment:
     cdef int begin_to_poll(self, const uint32_t *closed) except -1
     cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1
     cdef bint is_mine(self) noexcept
+    cdef int _allow_memory(self, shmq_waiter *waiter) except -1
     cdef int _see_to_descriptor(self) except -1
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1

@@ -20,6 +20,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
+    SHMQ_ASK,
     SHMQ_BYTE_ORDER,
     SHMQ_CLOSED,
     SHMQ_CORRUPT,
@@ -30,6 +31,7 @@ from shmqueue._protocol cimport (
     SHMQ_END_POOL,
     SHMQ_END_TAIL,
     SHMQ_FIELD_COUNT,
+    SHMQ_FIRST_BACKED,
     SHMQ_INTERRUPTED,
     SHMQ_LAYOUT_VERSION,
     SHMQ_MAGIC,
@@ -42,6 +44,7 @@ from shmqueue._protocol cimport (
     SHMQ_SYSTEM,
     SHMQ_TIMEOUT,
     SHMQ_TRUNCATED,
+    SHMQ_UNBOUNDED,
     SHMQ_VERSION,
     SHMQ_WRONG_BYTE_ORDER,
     copy_in,
@@ -60,6 +63,7 @@ from shmqueue._protocol cimport (
     shmq_epoch_begin,
     shmq_fd_is_ours,
     shmq_fields,
+    shmq_growth,
     shmq_has_room,
     shmq_header,
     shmq_header_check,
@@ -68,7 +72,9 @@ from shmqueue._protocol cimport (
     shmq_plan,
     shmq_poll_fd_is_ours,
     shmq_poll_settle,
+    shmq_pool_settle,
     shmq_put,
+    shmq_region_start,
     shmq_seat_is_held,
     shmq_seat_leave,
     shmq_seat_snapshot,
@@ -91,6 +97,7 @@ from shmqueue._protocol cimport (
     shmq_waiter_init,
 )
 
+from shmqueue import memory
 from shmqueue.errors import (
     CorruptSegmentError,
     ForeignSegmentError,
@@ -155,13 +162,15 @@ def layout_version():
     return SHMQ_LAYOUT_VERSION
 
 
-def plan_segment(capacity, item_size, max_processes, pool_limit_bytes):
+def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_count=0):
     """Say how large a segment of this geometry is.
 
     Returns
     -------
-    tuple of int
-        Length of the file in bytes, and how many of them are reserved from the start.
+    int
+        Length of the file in bytes.
+    list of tuple of int
+        What of it is reserved from the start: offsets and lengths in bytes.
 
     Raises
     ------
@@ -170,24 +179,41 @@ def plan_segment(capacity, item_size, max_processes, pool_limit_bytes):
     """
     cdef shmq_header header
     memset(&header, 0, sizeof(header))
-    if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes):
+    if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes, region_count):
         raise ValueError(
             f"capacity={capacity} slots for items of {item_size} bytes are more than one segment"
             " can hold (64 TiB); larger items than item_size need no larger slots"
         )
-    return header.segment_bytes, header.blocks_offset
+    if region_count == 0:
+        return header.segment_bytes, [(0, header.blocks_offset)]
+    return header.segment_bytes, [
+        (0, (header.seats_offset + 4095) // 4096 * 4096),
+        (header.slots_offset, SHMQ_FIRST_BACKED),
+    ]
 
 
-def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes, int serializer,
-                   bytes uuid not None, created_realtime_ns):
+def region_limit_bytes(region_count):
+    """How many bytes of items a ring of so many regions holds, at most."""
+    return shmq_region_start(region_count)
+
+
+def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes, region_count,
+                   int serializer, bytes serializer_name not None, bytes uuid not None,
+                   created_realtime_ns):
     """Write the header of a new segment into a file whose memory is already reserved."""
     cdef shmq_header header
     cdef shmq_header *shared
     cdef shmq_end *ends
     memset(&header, 0, sizeof(header))
     if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
-                                        pool_limit_bytes):
+                                        pool_limit_bytes, region_count):
         raise ValueError("no segment can have this geometry")
+    if len(serializer_name) >= sizeof(header.serializer_name):
+        raise ValueError(
+            f"the serializer's name must be shorter than {sizeof(header.serializer_name)} bytes:"
+            f" {serializer_name!r}"
+        )
+    memcpy(header.serializer_name, PyBytes_AS_STRING(serializer_name), len(serializer_name))
     header.layout_version = SHMQ_LAYOUT_VERSION
     header.byte_order = SHMQ_BYTE_ORDER
     memcpy(header.uuid, PyBytes_AS_STRING(uuid), 16)
@@ -196,7 +222,8 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     header.head_count = 1
     header.magic = SHMQ_MAGIC
     header.checksum = shmq_header_checksum(header)
-    cdef void *base = mmap(NULL, header.blocks_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    # What is written here: header, ends and regions, at the beginning of what is reserved.
+    cdef void *base = mmap(NULL, header.seats_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     if base == <void *>-1:
         error = c_errno
         raise OSError(error, f"cannot map a new segment: {os.strerror(error)}")
@@ -213,9 +240,13 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     ends[SHMQ_END_DONE].state = SHMQ_END_OPEN
     ends[SHMQ_END_HEAD0].state = SHMQ_END_OPEN
     ends[SHMQ_END_HEAD0].gate = SHMQ_END_TAIL
+    ends[SHMQ_END_TAIL].place[1].sequence = UINT64_MAX
+    ends[SHMQ_END_HEAD0].place[1].sequence = UINT64_MAX
+    if region_count > 0:
+        view.regions[0].backed = view.regions[0].dirty = SHMQ_FIRST_BACKED
     # Last; and the segment has no name yet, so nobody sees a half-written one anyhow.
     shared.magic = magic
-    munmap(base, header.blocks_offset)
+    munmap(base, header.seats_offset)
 
 
 cdef class Attachment:
@@ -399,9 +430,10 @@ cdef class Attachment:
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                  const uint32_t *closed) except -1:
         """Put all records or none; raises Full, ValueError when closed, or what a signal raises."""
+        cdef shmq_growth growth
         # The common case stands alone: without a loop, a waiter, or the GIL's release.
         if shmq_view_is_mine(self.view) and count == 1:
-            if shmq_try_put(self.view, records, 1) == SHMQ_OK:
+            if shmq_try_put(self.view, records, 1, &growth) == SHMQ_OK:
                 return 0
         return self._put_or_wait(records, count, deadline_ns, closed)
 
@@ -411,19 +443,39 @@ cdef class Attachment:
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
+        # Where there is always room, only an owner word can be in the way, and that is a lock like
+        # any other: nobody expects Full of a queue without bounds.
+        if self.view.capacity >= SHMQ_UNBOUNDED:
+            deadline_ns = SHMQ_NO_DEADLINE
         shmq_waiter_init(&waiter, deadline_ns, count, closed)
         while True:
             with nogil:
                 status = shmq_put(self.view, records, count, &waiter)
-            if status != SHMQ_INTERRUPTED:
+            if status == SHMQ_INTERRUPTED:
+                self._look_at_signals(&waiter)
+            elif status == SHMQ_ASK:
+                self._allow_memory(&waiter)
+            else:
                 break
-            self._look_at_signals(&waiter)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
         if status == SHMQ_OK:
             return 0
         if status == SHMQ_TIMEOUT:
             raise Full
+        if status == SHMQ_NO_MEMORY:
+            self._raise_no_memory(sum([records[i].length for i in range(count)]))
         self._raise_for(status)
+
+    cdef int _allow_memory(self, shmq_waiter *waiter) except -1:
+        """Let the protocol reserve as much as it asked for, if the machine has it."""
+        cdef uint64_t wanted = self.view.asked_bytes
+        headroom = memory.headroom_bytes()
+        if headroom < wanted:
+            shmq_waiter_end(self.view, waiter, True)
+            self._raise_no_memory(wanted, headroom)
+        # A little ahead, so that a burst doesn't ask at each step.
+        self.view.allowance_bytes += max(wanted, min(headroom // 16, 64 << 20))
+        return 0
 
     cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                   shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
@@ -519,9 +571,12 @@ cdef class Attachment:
         while True:
             with nogil:
                 status = shmq_block_take(self.view, size, &ref.block, &waiter)
-            if status != SHMQ_INTERRUPTED:
+            if status == SHMQ_INTERRUPTED:
+                self._look_at_signals(&waiter)
+            elif status == SHMQ_ASK:
+                self._allow_memory(&waiter)
+            else:
                 break
-            self._look_at_signals(&waiter)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
         if status == SHMQ_TIMEOUT:
             raise Full
@@ -557,16 +612,27 @@ cdef class Attachment:
             with nogil:
                 copy_out(buffer, source, taken.length)
         shmq_block_free(self.view, taken.block)
+        shmq_pool_settle(self.view)
         return 0
 
-    def _raise_no_memory(self, size):
-        system = os.fstatvfs(self.view.fd)
-        available = system.f_bavail * system.f_frsize
+    def _raise_no_memory(self, wanted, headroom=None):
+        if headroom is not None:
+            where = f"available {headroom} before this machine or control group runs out of memory"
+        elif self.named:
+            system = os.fstatvfs(self.view.fd)
+            where = (
+                f"available {system.f_bavail * system.f_frsize} in {os.path.dirname(self.path)}"
+                f" and at most {self.view.pool_limit_bytes} for all large items of this queue"
+            )
+        else:
+            where = (
+                f"available {memory.headroom_bytes()}, and at most"
+                f" {region_limit_bytes(self.view.region_count)} for the small items and"
+                f" {self.view.pool_limit_bytes} for the large items of one queue"
+            )
         raise OSError(
             errno.ENOSPC,
-            f"no shared memory for an item of {size} bytes: wanted {size}, available {available}"
-            f" in {os.path.dirname(self.path)} and at most {self.view.pool_limit_bytes} for all"
-            " large items of this queue; the queue is as before",
+            f"no shared memory for the item: wanted {wanted}, {where}; the queue is as before",
         )
 
     # ---- shutting down, being done, being polled ----

@@ -1,11 +1,24 @@
 """The protocol's C side as Cython sees it: names only, the compiler owns the offsets."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "_native/wait.h" nogil:
+    ctypedef struct shmq_place:
+        uint64_t sequence
+        uint64_t position
+
     ctypedef struct shmq_end:
         uint32_t gate
         uint32_t state
+        shmq_place place[2]
+
+    ctypedef struct shmq_region:
+        uint64_t backed
+        uint64_t dirty
+
+    ctypedef struct shmq_growth:
+        uint32_t region
+        uint64_t bytes
 
     ctypedef struct shmq_view:
         uint8_t *base
@@ -15,7 +28,11 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t slot_payload_bytes
         uint64_t pool_limit_bytes
         shmq_end *ends
+        shmq_region *regions
+        uint32_t region_count
         uint32_t max_seats
+        uint64_t asked_bytes
+        int64_t allowance_bytes
         void *anchor
         uint64_t epoch
         int fd
@@ -66,10 +83,14 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t segment_bytes
         uint64_t capacity
         uint64_t item_size
+        uint64_t seats_offset
+        uint64_t slots_offset
         uint64_t blocks_offset
         uint64_t pool_limit_bytes
+        uint32_t region_count
         uint32_t max_seats
         uint32_t serializer
+        char serializer_name[64]
         uint32_t checksum
         uint64_t created_realtime_ns
         uint32_t head_count
@@ -88,6 +109,7 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_INTERRUPTED
     enum: SHMQ_CLOSED
     enum: SHMQ_SHUTDOWN
+    enum: SHMQ_ASK
     enum: SHMQ_NO_MEMORY
     enum: SHMQ_FOREIGN
     enum: SHMQ_TRUNCATED
@@ -105,8 +127,11 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_END_OPEN
     enum: SHMQ_END_POLLED
 
+    uint64_t SHMQ_UNBOUNDED
+    enum: SHMQ_FIRST_BACKED
     int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
-                  uint64_t pool_limit_bytes)
+                  uint64_t pool_limit_bytes, uint32_t region_count)
+    uint64_t shmq_region_start(uint32_t index)
     uint32_t shmq_header_checksum(shmq_header)
     int shmq_header_check(const shmq_header *, uint64_t file_bytes)
     void shmq_view_set(shmq_view *, uint8_t *base, const shmq_header *)
@@ -130,7 +155,7 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_join(shmq_view *, shmq_waiter *)
     int shmq_acquire(shmq_view *, shmq_end *, shmq_waiter *)
     bint shmq_has_room(const shmq_view *, uint64_t count)
-    int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count)
+    int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count, shmq_growth *)
     int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                       shmq_taken *, uint64_t *count)
     void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,
@@ -142,6 +167,7 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
     uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index, uint64_t size)
     void shmq_block_free(const shmq_view *, uint32_t index)
+    void shmq_pool_settle(shmq_view *)
     void copy_in(void *, const void *, size_t)
     void copy_out(void *, const void *, size_t)
 

@@ -15,7 +15,8 @@ import time
 import uuid
 import weakref
 
-from shmqueue._core import Attachment, format_segment, plan_segment
+from shmqueue import memory
+from shmqueue._core import Attachment, format_segment, plan_segment, region_limit_bytes
 from shmqueue.errors import ForeignSegmentError, SegmentError
 
 __all__ = [
@@ -102,7 +103,7 @@ class Descriptor:
                 f"item_size={item_size} is more than a slot can have (2 GiB); larger items need no"
                 " larger slots, they go through blocks"
             )
-        if capacity > 1 << 45:
+        if capacity > UNBOUNDED:
             raise ValueError(f"capacity={capacity} slots are more than a segment can hold")
         if not 1 <= max_processes <= MAX_PROCESSES:
             raise ValueError(
@@ -114,7 +115,6 @@ class Descriptor:
                 " such as 0o600 or 0o660"
             )
         check_serializer(serializer)
-        plan_segment(capacity, item_size, max_processes, SMALLEST_POOL_LIMIT_BYTES)
         self.capacity = capacity
         self.item_size = item_size
         self.max_processes = max_processes
@@ -184,43 +184,61 @@ def _no_memory(error: OSError, wanted: int) -> OSError:
     )
 
 
-def _pool_limit_bytes() -> int:
+def _pool_limit_bytes(memory_bytes: int) -> int:
     """How much address range to give to large items: several times what could ever be used."""
-    system = os.statvfs(DIRECTORY)
-    limit = min(POOL_LIMIT_BYTES, max(16 * system.f_blocks * system.f_frsize, 1 << 30))
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        limit = min(limit, soft // 8)
+    limit = min(POOL_LIMIT_BYTES, max(memory_bytes, 1 << 30), _address_limit_bytes())
     return max(limit, SMALLEST_POOL_LIMIT_BYTES) // PAGE_BYTES * PAGE_BYTES
 
 
-def _build(fd: int, wanted: Descriptor) -> None:
+def _address_limit_bytes() -> int:
+    """How much of the process's address space one part of a segment may take."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return POOL_LIMIT_BYTES if soft == resource.RLIM_INFINITY else soft // 8
+
+
+def _region_count(limit_bytes: int) -> int:
+    """In how many regions a ring may grow within so much address range."""
+    count = 1
+    while region_limit_bytes(count + 1) <= limit_bytes:
+        count += 1
+    return count
+
+
+def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int = 0) -> None:
     """Make a nameless file into a complete segment."""
-    pool_limit_bytes = _pool_limit_bytes()
     while True:
-        geometry = (wanted.capacity, wanted.item_size, wanted.max_processes, pool_limit_bytes)
-        segment_bytes, reserved_bytes = plan_segment(*geometry)
+        geometry = (
+            wanted.capacity,
+            wanted.item_size,
+            wanted.max_processes,
+            pool_limit_bytes,
+            region_count,
+        )
+        segment_bytes, reserved = plan_segment(*geometry)
+        reserved_bytes = sum(length for _, length in reserved)
         try:
             os.ftruncate(fd, segment_bytes)
             break
         except OSError as error:
-            # RLIMIT_FSIZE, or a file system with smaller files: a smaller pool may do.
+            # RLIMIT_FSIZE, or a file system with smaller files: less room to grow may do.
             if error.errno not in (errno.EFBIG, errno.EINVAL):
                 raise
-            if pool_limit_bytes <= SMALLEST_POOL_LIMIT_BYTES:
+            if pool_limit_bytes <= SMALLEST_POOL_LIMIT_BYTES and region_count <= 1:
                 raise _no_memory(error, reserved_bytes) from None
             pool_limit_bytes = max(pool_limit_bytes // 2, SMALLEST_POOL_LIMIT_BYTES)
+            region_count = min(region_count, max(region_count - 1, 1))
     try:
         # In pieces: the kernel undoes a call that a signal interrupts.
-        for start in range(0, reserved_bytes, RESERVE_BYTES):
-            os.posix_fallocate(fd, start, min(RESERVE_BYTES, reserved_bytes - start))
+        for offset, length in reserved:
+            for start in range(offset, offset + length, RESERVE_BYTES):
+                os.posix_fallocate(fd, start, min(RESERVE_BYTES, offset + length - start))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
             raise _no_memory(error, reserved_bytes) from None
         raise
     os.fchmod(fd, wanted.mode)  # not subject to the umask
     format_segment(
-        fd, *geometry, SERIALIZERS[wanted.serializer], uuid.uuid4().bytes, time.time_ns()
+        fd, *geometry, SERIALIZERS[wanted.serializer], b"", uuid.uuid4().bytes, time.time_ns()
     )
 
 
@@ -234,6 +252,7 @@ def create(path: str, wanted: Descriptor) -> Attachment:
     OSError
         With ENOSPC, wanted and available bytes, if shared memory is too small.
     """
+    plan_segment(wanted.capacity, wanted.item_size, wanted.max_processes, SMALLEST_POOL_LIMIT_BYTES)
     try:
         fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -244,7 +263,8 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         ) from None
     linked = False
     try:
-        _build(fd, wanted)
+        system = os.statvfs(DIRECTORY)
+        _build(fd, wanted, _pool_limit_bytes(16 * system.f_blocks * system.f_frsize))
         # Naming a directory descriptor makes Python use linkat(), which follows the /proc link.
         directory = os.open(DIRECTORY, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -268,6 +288,11 @@ def create(path: str, wanted: Descriptor) -> Attachment:
 
 
 UNNAMED = "an unnamed queue"
+UNBOUNDED = 1 << 62
+# Of an unnamed queue: the largest item that lies in the ring itself, and the address range in which
+# the ring may grow. A thousand queues have room in the address space of a process.
+INLINE_BYTES = 4096
+RING_LIMIT_BYTES = 32 << 30
 
 
 def create_unnamed(maxsize: int, serializer: str = "multiprocessing") -> Attachment:
@@ -287,10 +312,13 @@ def create_unnamed(maxsize: int, serializer: str = "multiprocessing") -> Attachm
     OSError
         If the system has no memory or no descriptor for it.
     """
-    wanted = Descriptor(maxsize if 0 < maxsize < 1 << 16 else 1 << 16, 232, 256, serializer, 0o600)
+    capacity = maxsize if maxsize > 0 else UNBOUNDED
+    wanted = Descriptor(capacity, INLINE_BYTES, MAX_PROCESSES, serializer, 0o600)
+    memory_bytes = 2 * memory.total_bytes()
+    region_count = _region_count(min(RING_LIMIT_BYTES, memory_bytes, _address_limit_bytes()))
     fd = os.memfd_create("shmqueue", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        _build(fd, wanted)
+        _build(fd, wanted, _pool_limit_bytes(memory_bytes), region_count)
         fcntl.fcntl(
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         )

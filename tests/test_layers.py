@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "shmqueue"
 # is entered here on purpose or not at all. `_native/x` is shmqueue/_native/x.h; a folder of the
 # package (`demo`) is one entry.
 ALLOWED = {
-    # exceptions know nothing
+    # exceptions and the machine's memory know nothing
     "errors": set(),
+    "memory": set(),
     # the protocol, in C
     "_native/atomics": set(),
     "_native/layout": set(),
@@ -23,10 +24,12 @@ ALLOWED = {
     "_native/seats": {"_native/futex", "_native/view"},
     "_native/ends": {"_native/seats"},
     "_native/poll": {"_native/ends"},
-    "_native/ring": {"_native/poll"},
+    "_native/regions": {"_native/poll"},
+    "_native/ring": {"_native/regions"},
     "_native/blocks": {"_native/ring"},
+    "_native/growth": {"_native/blocks"},
     "_native/done": {"_native/ends"},
-    "_native/wait": {"_native/blocks", "_native/done"},
+    "_native/wait": {"_native/done", "_native/growth"},
     "_native/snapshot": {"_native/blocks"},
     # objects and bytes; knows no queue and no segment
     "_pickling": set(),
@@ -36,8 +39,8 @@ ALLOWED = {
     "_codec": {"_pack", "_packed", "_unpack", "_pickling", "errors"},
     # the extension over the protocol
     "_protocol": {"_native/wait", "_native/snapshot"},
-    "_core": {"_protocol", "errors"},
-    "segment": {"_core", "errors"},
+    "_core": {"_protocol", "errors", "memory"},
+    "segment": {"_core", "errors", "memory"},
     "stats": {"_core", "errors"},
     # the queues
     "_queue": {"_codec", "_core", "_protocol", "errors"},

@@ -15,8 +15,8 @@
  * of [head, tail) refers to. A consumer killed between marking the block and moving the head leaves
  * one that a slot does refer to: the item is still in, and the next taker marks it anew. After
  * moving the head it leaves one that no slot refers to. So a sweep has a single question: is a slot
- * referring to it? `sequence` names the only slot that can, and the head's owner word keeps takers
- * away while it is asked (I6).
+ * referring to it? `sequence` and `slot_position` name the only slot that can, and the head's owner
+ * word keeps takers away while it is asked (I6).
  *
  * All of shmq_class is hints: wrong ones cost time, never correctness.
  */
@@ -85,9 +85,11 @@ static inline int shmq_block_claim(const shmq_view *view, uint32_t index) {
 }
 
 /* By the tail's owner, before the commit that publishes the slot. */
-static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence) {
-  /* relaxed, then release: who reads the state of a sweep's candidate reads its sequence too. */
+static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence,
+                                    uint64_t slot_position) {
+  /* relaxed, then release: who reads the state of a sweep's candidate reads these two as well. */
   store_relaxed(&view->blocks[index].sequence, sequence);
+  store_relaxed(&view->blocks[index].slot_position, slot_position);
   store_release(&view->blocks[index].state, view->tag | SHMQ_BLOCK_QUEUED);
 }
 
@@ -112,7 +114,9 @@ static inline void shmq_block_free(const shmq_view *view, uint32_t index) {
 
 /* ---- memory: reserved before use ------------------------------------------------------------ */
 
-/* Reserves bytes of the file; SHMQ_NO_MEMORY when there are none, SHMQ_SYSTEM with errno. */
+/* Reserves bytes of the file; NO_MEMORY when there are none, SYSTEM with errno. ASK when the caller
+ * should first see whether the machine has so much left: a file in memory has no limit of its own
+ * but the end of the memory, and that end is not an error but the kernel's killer. */
 static inline shmq_status shmq_reserve(const shmq_view *view, uint64_t offset, uint64_t bytes) {
   /* In pieces: the kernel undoes an interrupted call, and a profiler's signals may come faster
    * than a gigabyte is cleared. */
@@ -122,6 +126,13 @@ static inline shmq_status shmq_reserve(const shmq_view *view, uint64_t offset, u
     errno = EBADF;
     return SHMQ_SYSTEM;
   }
+  /* relaxed, both: an account of this process; threads that race for it may overdraw it a little. */
+  int64_t *allowance = (int64_t *)&view->allowance_bytes;
+  if (load_relaxed(allowance) < (int64_t)bytes) {
+    store_relaxed((uint64_t *)&view->asked_bytes, bytes);
+    return SHMQ_ASK;
+  }
+  fetch_add_relaxed(allowance, -(int64_t)bytes);
   while (done < bytes) {
     uint64_t now = bytes - done < piece ? bytes - done : piece;
     if (fallocate(view->fd, 0, (off_t)(offset + done), (off_t)now) == 0) {
@@ -148,14 +159,31 @@ static inline shmq_status shmq_block_back(const shmq_view *view, uint32_t index)
   shmq_status status = shmq_reserve(view, view->pool_offset + offset, bytes);
   /* relaxed: the next holder is ordered after us by the state. Killed before it: reserved twice,
    * which is nothing. */
-  if (status == SHMQ_OK) store_relaxed(&block->backed, 1);
+  if (status == SHMQ_OK) {
+    store_relaxed(&block->backed, 1);
+    fetch_add_relaxed(&shmq_pool_end(view)->high_water_mark, bytes); /* relaxed: a hint */
+  }
   return status;
 }
 
-/* Gives the memory of all free blocks back to the system. */
-static inline void shmq_pool_trim(const shmq_view *view) {
+/* Bytes of all blocks, and of the free ones: memory that is reserved now. */
+static inline void shmq_pool_usage(const shmq_view *view, uint64_t *reserved, uint64_t *unused) {
   uint32_t count = shmq_block_count(view);
+  *reserved = *unused = 0;
   for (uint32_t index = 0; index < count; index++) {
+    uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
+    if (!load_relaxed(&view->blocks[index].backed)) continue; /* relaxed: a snapshot for people */
+    *reserved += bytes;
+    if (load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) *unused += bytes; /* as above */
+  }
+}
+
+/* Gives the memory of free blocks back to the system, the youngest first, but for `keep_bytes` of all
+ * that is backed. Returns how much is backed then. */
+static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes) {
+  uint64_t backed, unused;
+  shmq_pool_usage(view, &backed, &unused);
+  for (uint32_t index = shmq_block_count(view); index-- > 0 && backed > keep_bytes;) {
     shmq_block *block = &view->blocks[index];
     uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
     /* relaxed: a look before the claim. */
@@ -170,7 +198,21 @@ static inline void shmq_pool_trim(const shmq_view *view) {
                 (off_t)(view->pool_offset + offset), (off_t)bytes);
     /* release: pairs with the claim. */
     store_release(&block->state, SHMQ_BLOCK_FREE);
+    backed -= bytes;
   }
+  store_relaxed(&shmq_pool_end(view)->high_water_mark, backed); /* relaxed: a hint */
+  return backed;
+}
+
+/* After a large item was taken: once the ring is empty, a burst is over, and what it took goes back;
+ * what a steady flow needs stays. */
+static inline void shmq_pool_settle(shmq_view *view) {
+  const uint64_t keep_bytes = UINT64_C(64) << 20;
+  /* relaxed, all: hints; more than twice what the last trim had to leave is worth another. */
+  uint64_t backed = load_relaxed(&shmq_pool_end(view)->high_water_mark);
+  uint64_t least = load_relaxed(&view->pool_left_bytes) * 2;
+  if (backed <= (least > keep_bytes ? least : keep_bytes) || shmq_has_item(view)) return;
+  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, keep_bytes));
 }
 
 /* ---- sweeping after the dead ---------------------------------------------------------------- */
@@ -183,9 +225,15 @@ static inline int shmq_block_is_referred(const shmq_view *view, uint32_t index) 
   /* acquire: pairs with the commit in shmq_try_put: a slot below tail can be read. */
   uint64_t tail = load_acquire(&shmq_tail(view)->sequence);
   if (sequence - head >= tail - head) return 0;
-  const shmq_slot *slot = (const shmq_slot *)shmq_slot_at(view, sequence);
+  uint64_t position = load_relaxed(&view->blocks[index].slot_position); /* relaxed: as sequence */
+  if (position % sizeof(uint64_t) != 0 ||
+      position > view->slots_bytes - sizeof(shmq_slot) - sizeof(shmq_block_ref))
+    return 0;
+  const shmq_slot *slot = (const shmq_slot *)(view->slots + position);
   shmq_block_ref ref;
-  if (!(load_relaxed(&slot->flags) & SHMQ_SLOT_IN_BLOCK)) return 0; /* relaxed: as above */
+  /* relaxed, both: the slot is published, if it is one of this sequence. */
+  if (load_relaxed(&slot->stamp) != 2 * sequence + 2) return 0;
+  if (!(load_relaxed(&slot->flags) & SHMQ_SLOT_IN_BLOCK)) return 0;
   copy_out(&ref, slot + 1, sizeof(ref));
   return ref.block == index;
 }
@@ -353,23 +401,11 @@ static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, 
     /* What the dead held and what nobody uses may be enough. A sweep that finds the head busy is
      * not waited for: the trim alone may do. */
     shmq_pool_sweep(view);
-    shmq_pool_trim(view);
+    shmq_pool_trim(view, 0);
     status = shmq_block_back(view, *index);
   }
   if (status != SHMQ_OK) shmq_block_free(view, *index);
   return status;
-}
-
-/* Bytes of all blocks, and of the free ones: memory that is reserved now. */
-static inline void shmq_pool_usage(const shmq_view *view, uint64_t *reserved, uint64_t *unused) {
-  uint32_t count = shmq_block_count(view);
-  *reserved = *unused = 0;
-  for (uint32_t index = 0; index < count; index++) {
-    uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
-    if (!load_relaxed(&view->blocks[index].backed)) continue; /* relaxed: a snapshot for people */
-    *reserved += bytes;
-    if (load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) *unused += bytes; /* as above */
-  }
 }
 
 #endif

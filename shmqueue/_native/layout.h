@@ -3,8 +3,10 @@
  *   0        header      identity and geometry; written before the segment has a name, then constant
  *   +256     ends        tail, pool, done, then SHMQ_MAX_HEADS heads: 128 bytes each
  *   ...      classes     hints of the pool, one for each size of block
+ *   ...      regions     how much of each region of a growing ring is backed
  *   ...      seats       max_seats of 192 bytes: one for each attached process
- *   (page)   slots       capacity cells of slot_bytes: the ring           [reserved up to here]
+ *   (page)   slots       the ring: capacity cells of slot_bytes           [reserved up to here],
+ *                        or regions in which it grows (regions.h)         [sparse]
  *   (page)   blocks      descriptors of the blocks of large items         [sparse from here on:
  *   (page)   pool        the blocks themselves                             reserved before use]
  *
@@ -28,6 +30,12 @@
 #define SHMQ_MAX_SEATS 4095u
 #define SHMQ_SIZE_CLASSES 96u
 #define SHMQ_MAX_BLOCKS (1u << 24)
+#define SHMQ_MAX_REGIONS 32u
+#define SHMQ_FIRST_REGION (UINT64_C(1) << 20) /* bytes; each further region is twice as large */
+#define SHMQ_FIRST_BACKED (UINT64_C(1) << 16) /* of which so many are reserved from the start */
+#define SHMQ_SERIALIZER_NAME 64u
+#define SHMQ_RECORD_ALIGNMENT 32u /* of the slots in regions */
+#define SHMQ_UNBOUNDED (UINT64_C(1) << 62) /* a capacity that memory alone bounds */
 #define SHMQ_MAX_ITEM_SIZE (UINT64_C(1) << 31) /* of a slot; larger items go through blocks */
 /* Seat i holds the kernel's lock on this byte + i; far beyond the end of any segment. */
 #define SHMQ_LOCK_OFFSET (INT64_C(1) << 56)
@@ -48,15 +56,24 @@ typedef struct {
   uint64_t blocks_offset;
   uint64_t pool_offset;
   uint64_t pool_limit_bytes;
+  uint64_t regions_offset;
+  uint32_t region_count;
+  uint32_t serializer;
   uint32_t max_seats;
   uint32_t max_blocks;
-  uint32_t serializer;
-  uint32_t checksum;
+  char serializer_name[SHMQ_SERIALIZER_NAME];
   uint64_t created_realtime_ns;
-  uint32_t seats_granted;
+  uint32_t checksum;
   uint32_t head_count;
-  uint8_t reserved[104];
+  uint32_t seats_granted;
+  uint8_t reserved[28];
 } shmq_header;
+
+/* Where the item of a sequence begins, in a ring of regions. */
+typedef struct {
+  uint64_t sequence;
+  uint64_t position;
+} shmq_place;
 
 /* One end of the ring. The first line belongs to whoever moves the end, the second to sleepers. */
 typedef struct {
@@ -65,7 +82,7 @@ typedef struct {
   uint64_t high_water_mark;
   uint32_t gate;
   uint32_t state;
-  uint8_t reserved0[32];
+  shmq_place place[2];
   uint32_t bell;
   uint32_t reserved1;
   uint64_t batch_wake_sequence;
@@ -77,6 +94,11 @@ typedef struct {
   uint32_t next_probe;
   uint64_t free_count;
 } shmq_class;
+
+typedef struct {
+  uint64_t backed;
+  uint64_t dirty;
+} shmq_region;
 
 /* Line 0 is written under the tail's owner word, line 1 under a head's, line 2 on attaching. */
 typedef struct {
@@ -108,6 +130,11 @@ typedef struct {
   uint16_t flags;
 } shmq_slot;
 
+/* What a slot holds that only says where to go on: the payload of a jump. */
+typedef struct {
+  uint64_t target;
+} shmq_jump;
+
 /* What a slot holds in place of a payload that lives in a block. */
 typedef struct {
   uint32_t block;
@@ -121,6 +148,8 @@ typedef struct {
   uint64_t offset;
   uint32_t pages;
   uint32_t backed;
+  uint64_t slot_position;
+  uint8_t reserved[24];
 } shmq_block;
 
 /* Indices into the table of ends. */
@@ -142,7 +171,7 @@ enum {
 };
 
 /* shmq_slot.flags */
-enum { SHMQ_SLOT_IN_BLOCK = 1 };
+enum { SHMQ_SLOT_IN_BLOCK = 1, SHMQ_SLOT_JUMP = 2 };
 
 #define SHMQ_AT(type, field, offset)                                             \
   _Static_assert(offsetof(type, field) == (offset),                              \
@@ -155,14 +184,16 @@ SHMQ_AT(shmq_header, layout_version, 8);
 SHMQ_AT(shmq_header, byte_order, 12);
 SHMQ_AT(shmq_header, uuid, 16);
 SHMQ_AT(shmq_header, segment_bytes, 32);
-SHMQ_AT(shmq_header, max_seats, 120);
-SHMQ_AT(shmq_header, seats_granted, 144);
+SHMQ_AT(shmq_header, max_seats, 136);
+SHMQ_AT(shmq_header, seats_granted, 224);
 SHMQ_SIZE(shmq_header, 4 * SHMQ_LINE);
 SHMQ_AT(shmq_end, owner, 0);
 SHMQ_AT(shmq_end, sequence, 8);
+SHMQ_AT(shmq_end, place, SHMQ_LINE / 2);
 SHMQ_AT(shmq_end, bell, SHMQ_LINE);
 SHMQ_SIZE(shmq_end, 2 * SHMQ_LINE);
 SHMQ_SIZE(shmq_class, 16);
+SHMQ_SIZE(shmq_region, 16);
 SHMQ_AT(shmq_seat, items_put, 0);
 SHMQ_AT(shmq_seat, items_got, SHMQ_LINE);
 SHMQ_AT(shmq_seat, base, 2 * SHMQ_LINE);
@@ -171,7 +202,7 @@ SHMQ_AT(shmq_slot, stamp, 0);
 SHMQ_SIZE(shmq_slot, 24);
 SHMQ_SIZE(shmq_block_ref, 16);
 SHMQ_AT(shmq_block, state, 0);
-SHMQ_SIZE(shmq_block, 32);
+SHMQ_SIZE(shmq_block, SHMQ_LINE);
 
 /* The field table: feeds the docs, the layout tests and whoever inspects a segment from outside. */
 typedef struct {
@@ -194,7 +225,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(header, segment_bytes, "length of the file, sparse parts included"),
     SHMQ_FIELD(header, capacity, "slots of the ring"),
     SHMQ_FIELD(header, item_size, "payload bytes that every slot is sure to hold itself"),
-    SHMQ_FIELD(header, slot_bytes, "distance between two slots"),
+    SHMQ_FIELD(header, slot_bytes, "distance between two slots; in regions, what it is a multiple of"),
     SHMQ_FIELD(header, ends_offset, "where the table of ends begins"),
     SHMQ_FIELD(header, classes_offset, "where the pool's size classes begin"),
     SHMQ_FIELD(header, seats_offset, "where the seats begin"),
@@ -202,23 +233,29 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(header, blocks_offset, "where the block descriptors begin"),
     SHMQ_FIELD(header, pool_offset, "where the blocks begin"),
     SHMQ_FIELD(header, pool_limit_bytes, "how far the blocks may grow"),
+    SHMQ_FIELD(header, regions_offset, "where the table of regions begins"),
+    SHMQ_FIELD(header, region_count, "regions in which the ring grows; 0: capacity slots, reserved"),
+    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing, 3 custom"),
     SHMQ_FIELD(header, max_seats, "processes that may be attached at once"),
     SHMQ_FIELD(header, max_blocks, "blocks that may exist"),
-    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing"),
-    SHMQ_FIELD(header, checksum, "CRC-32 of the constant fields, this one taken as 0"),
+    SHMQ_FIELD(header, serializer_name, "of a custom serializer: how attaching processes find it"),
     SHMQ_FIELD(header, created_realtime_ns, "when it was made, CLOCK_REALTIME"),
-    SHMQ_FIELD(header, seats_granted, "seats that were ever granted: how far to look (grows)"),
+    SHMQ_FIELD(header, checksum, "CRC-32 of the fields before it but for the magic"),
     SHMQ_FIELD(header, head_count, "heads in use"),
+    SHMQ_FIELD(header, seats_granted, "seats that were ever granted: how far to look (grows)"),
     SHMQ_FIELD(end, owner, "who moves this end now: tag of a seat, and flags of sleepers"),
     SHMQ_FIELD(end, sequence, "next position; stored by the owner, release"),
     SHMQ_FIELD(end, high_water_mark, "tail: most items ever in the ring"),
     SHMQ_FIELD(end, gate, "index of the end that this one may not pass"),
     SHMQ_FIELD(end, state, "bits: 1 open, 2 shut down, 4 polled (head), 8 poll armed (tail)"),
+    SHMQ_FIELD(end, place, "in regions: where `sequence` is; the entry that names it counts"),
     SHMQ_FIELD(end, bell, "futex word of those who wait for this end to move"),
     SHMQ_FIELD(end, batch_wake_sequence, "hint: the position a sleeping batch waits for"),
     SHMQ_FIELD(class, last_freed, "hint: block of this size freed last, plus one"),
     SHMQ_FIELD(class, next_probe, "hint: where to look for a free block next"),
     SHMQ_FIELD(class, free_count, "hint: free blocks of this size"),
+    SHMQ_FIELD(region, backed, "bytes that may be used; grows under the pool's owner word"),
+    SHMQ_FIELD(region, dirty, "bytes that may have memory: stored before they get it"),
     SHMQ_FIELD(seat, items_put, "by all who ever sat here; never reset"),
     SHMQ_FIELD(seat, bytes_put, "payload bytes, as encoded"),
     SHMQ_FIELD(seat, blocked_full_count, "calls that found the ring full and waited"),
@@ -240,7 +277,8 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(slot, put_ns, "when it was put, CLOCK_MONOTONIC"),
     SHMQ_FIELD(slot, length, "payload bytes in this slot"),
     SHMQ_FIELD(slot, kind, "how the payload is encoded"),
-    SHMQ_FIELD(slot, flags, "1: the payload is a block_ref"),
+    SHMQ_FIELD(slot, flags, "1: the payload is a block_ref; 2: a jump, no item"),
+    SHMQ_FIELD(jump, target, "position at which the ring goes on"),
     SHMQ_FIELD(block_ref, block, "index of the descriptor"),
     SHMQ_FIELD(block_ref, length, "payload bytes in the block"),
     SHMQ_FIELD(block, state, "0 free, else tag of a seat and 1 held or 2 queued"),
@@ -248,6 +286,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(block, offset, "from the start of the pool"),
     SHMQ_FIELD(block, pages, "size in pages of 4096 bytes"),
     SHMQ_FIELD(block, backed, "1: its memory is reserved"),
+    SHMQ_FIELD(block, slot_position, "where that slot is, from the start of the slots"),
 };
 #define SHMQ_FIELD_COUNT (sizeof(shmq_fields) / sizeof(shmq_fields[0]))
 
@@ -255,33 +294,52 @@ static inline uint64_t shmq_round_up(uint64_t value, uint64_t step) {
   return (value + step - 1) / step * step;
 }
 
-/* Where everything stands, from the few numbers that were chosen. 0 where it doesn't add up. */
+/* Where region `index` begins, from the start of the slots; that of the last one but one more is
+ * the length of them all. */
+static inline uint64_t shmq_region_start(uint32_t index) {
+  return (SHMQ_FIRST_REGION << index) - SHMQ_FIRST_REGION;
+}
+static inline uint64_t shmq_region_bytes(uint32_t index) { return SHMQ_FIRST_REGION << index; }
+
+/* Where everything stands, from the few numbers that were chosen. 0 where it doesn't add up.
+ * `region_count` of 0: as many slots as `capacity`, each for `item_size`, all of them reserved. */
 static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t item_size,
-                            uint32_t max_seats, uint64_t pool_limit_bytes) {
+                            uint32_t max_seats, uint64_t pool_limit_bytes, uint32_t region_count) {
   const uint64_t limit = UINT64_C(1) << 46; /* half of what a process can address */
   uint64_t payload = item_size < sizeof(shmq_block_ref) ? sizeof(shmq_block_ref) : item_size;
   uint64_t slot_bytes, slots_end, blocks;
   if (capacity < 1 || item_size < 1 || item_size > SHMQ_MAX_ITEM_SIZE || max_seats < 1 ||
-      max_seats > SHMQ_MAX_SEATS || pool_limit_bytes > limit)
+      max_seats > SHMQ_MAX_SEATS || pool_limit_bytes > limit || region_count > SHMQ_MAX_REGIONS ||
+      capacity > SHMQ_UNBOUNDED || shmq_region_start(region_count) > limit)
     return 0;
-  slot_bytes = shmq_round_up(sizeof(shmq_slot) + payload, SHMQ_LINE);
-  /* An odd number of lines: else consecutive slots would share a few sets of the cache. */
-  if (slot_bytes >= 1024) slot_bytes |= SHMQ_LINE;
-  if (capacity > limit / slot_bytes) return 0;
+  if (region_count > 0) {
+    if (item_size > SHMQ_FIRST_BACKED / 4) return 0;
+    slot_bytes = SHMQ_RECORD_ALIGNMENT;
+  } else {
+    slot_bytes = shmq_round_up(sizeof(shmq_slot) + payload, SHMQ_LINE);
+    /* An odd number of lines: else consecutive slots would share a few sets of the cache. */
+    if (slot_bytes >= 1024) slot_bytes |= SHMQ_LINE;
+    if (capacity > limit / slot_bytes) return 0;
+  }
   header->capacity = capacity;
   header->item_size = item_size;
   header->slot_bytes = slot_bytes;
   header->max_seats = max_seats;
   header->ends_offset = sizeof(shmq_header);
   header->classes_offset = header->ends_offset + SHMQ_ENDS * sizeof(shmq_end);
-  header->seats_offset = shmq_round_up(
-      header->classes_offset + SHMQ_SIZE_CLASSES * sizeof(shmq_class), SHMQ_LINE);
+  header->regions_offset = header->classes_offset + SHMQ_SIZE_CLASSES * sizeof(shmq_class);
+  header->region_count = region_count;
+  header->seats_offset =
+      shmq_round_up(header->regions_offset + region_count * sizeof(shmq_region), SHMQ_LINE);
   header->slots_offset =
       shmq_round_up(header->seats_offset + (uint64_t)max_seats * sizeof(shmq_seat), SHMQ_PAGE);
-  slots_end = shmq_round_up(header->slots_offset + capacity * slot_bytes, SHMQ_PAGE);
+  slots_end = header->slots_offset + (region_count > 0 ? shmq_region_start(region_count)
+                                                       : capacity * slot_bytes);
+  slots_end = shmq_round_up(slots_end, SHMQ_PAGE);
   /* Enough for a ring full of large items and a few in every process's hands, for each of many
    * sizes: a block keeps its size, and items may grow. A descriptor costs nothing until it is used. */
-  blocks = 16 * (capacity + 2 * (uint64_t)max_seats + 1024);
+  blocks = SHMQ_MAX_BLOCKS;
+  if (capacity < blocks / 16) blocks = 16 * (capacity + 2 * (uint64_t)max_seats + 1024);
   if (blocks > SHMQ_MAX_BLOCKS) blocks = SHMQ_MAX_BLOCKS;
   header->max_blocks = (uint32_t)blocks;
   header->blocks_offset = slots_end;
@@ -296,9 +354,7 @@ static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t ite
 static inline uint32_t shmq_header_checksum(shmq_header header) {
   const uint8_t *bytes = (const uint8_t *)&header;
   uint32_t crc = UINT32_MAX;
-  header.checksum = 0;
-  for (size_t i = offsetof(shmq_header, layout_version); i < offsetof(shmq_header, seats_granted);
-       i++) {
+  for (size_t i = offsetof(shmq_header, layout_version); i < offsetof(shmq_header, checksum); i++) {
     crc ^= bytes[i];
     for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1u)));
   }

@@ -61,7 +61,10 @@ static inline void shmq_poll_settle(const shmq_view *view) {
  * is under way, and whoever takes what it puts comes here again. */
 static void __attribute__((noinline, unused)) shmq_poll_clear(const shmq_view *view) {
   shmq_end *tail = shmq_tail(view);
-  if (load_relaxed(&tail->state) & SHMQ_END_ARMED) return; /* relaxed: a look; armed means clear */
+  /* relaxed, both: a look; armed means clear, and what is not empty is not to be cleared. */
+  if (load_relaxed(&tail->state) & SHMQ_END_ARMED ||
+      load_relaxed(&shmq_head(view)->sequence) != load_relaxed(&tail->sequence))
+    return;
   if (!shmq_end_try_acquire(view, tail)) {
     if (!shmq_end_evict_dead(view, tail) || !shmq_end_try_acquire(view, tail)) return;
   }

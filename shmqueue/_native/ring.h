@@ -25,7 +25,7 @@
 #ifndef SHMQ_RING_H
 #define SHMQ_RING_H
 
-#include "poll.h"
+#include "regions.h"
 
 /* One item to put, encoded. */
 typedef struct {
@@ -49,7 +49,8 @@ typedef struct {
 /* Blocks: see blocks.h. */
 static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref);
 static inline void shmq_block_hold(const shmq_view *view, uint32_t index);
-static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence);
+static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence,
+                                    uint64_t slot_position);
 
 /* Is there room for `count` items? From the words alone; for whoever decides whether to sleep. */
 static inline int shmq_has_room(const shmq_view *view, uint64_t count) {
@@ -65,10 +66,10 @@ static inline int shmq_has_item(const shmq_view *view) {
   return load_acquire(&shmq_tail(view)->sequence) != load_acquire(&shmq_head(view)->sequence);
 }
 
-/* Puts all `count` records or none: OK, FULL, BUSY, SHUTDOWN or CORRUPT. */
-static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view *view,
-                                                                      const shmq_record *records,
-                                                                      uint64_t count) {
+/* Puts all `count` records or none: OK, FULL, BUSY, SHUTDOWN or CORRUPT; in regions also GROW, which
+ * says in *growth what is needed, and NO_MEMORY. */
+static inline __attribute__((always_inline)) shmq_status shmq_try_put(
+    shmq_view *view, const shmq_record *records, uint64_t count, shmq_growth *growth) {
   shmq_end *tail = shmq_tail(view);
   shmq_cursor *cursor = &view->producer;
   if (!shmq_end_try_acquire(view, tail)) return SHMQ_BUSY;
@@ -97,15 +98,41 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view 
     if (depth > high) store_relaxed(&tail->high_water_mark, depth); /* relaxed: a statistic */
   }
 
+  const int in_regions = view->region_count > 0;
+  uint8_t *const end = view->slots + view->slots_bytes;
+  uint64_t step = view->slot_bytes;
   uint8_t *at = cursor->next_slot;
-  if (__builtin_expect(sequence != cursor->next_sequence || at == NULL, 0))
+  if (in_regions) {
+    uint64_t position;
+    if (!shmq_own_place(view, tail, sequence, &position)) {
+      shmq_end_release(tail);
+      return SHMQ_CORRUPT;
+    }
+    /* Another moved the tail: what is known of the room behind it is void. */
+    if (sequence != cursor->next_sequence || at != view->slots + position) cursor->room_end = 0;
+    at = view->slots + position;
+  } else if (__builtin_expect(sequence != cursor->next_sequence || at == NULL, 0)) {
     at = shmq_slot_at(view, sequence);
-  uint8_t *const end = view->slots + view->capacity * view->slot_bytes;
+  }
   uint64_t now = coarse_now_ns();
   uint64_t bytes = 0;
   for (uint64_t i = 0; i < count; i++) {
-    shmq_slot *slot = (shmq_slot *)at;
     const shmq_record *record = &records[i];
+    if (in_regions) {
+      uint64_t position = (uint64_t)(at - view->slots);
+      step = shmq_record_bytes(record->length);
+      if (__builtin_expect(position + step > cursor->room_end, 0)) {
+        shmq_status status = shmq_make_room(view, sequence + i, step, &position, &cursor->room_end,
+                                            &cursor->gate_sequence, growth);
+        if (status != SHMQ_OK) {
+          cursor->next_slot = NULL; /* no place is this one: the room that was found is not kept */
+          shmq_end_release(tail);
+          return status;
+        }
+        at = view->slots + position;
+      }
+    }
+    shmq_slot *slot = (shmq_slot *)at;
     /* relaxed, then a release fence: whoever reads the slot without a lock and sees any of the new
      * bytes sees the odd stamp too (I5); pairs with the acquire fence in shmq_oldest_put_ns. */
     store_relaxed(&slot->stamp, 2 * (sequence + i) + 1);
@@ -116,15 +143,17 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(shmq_view 
     slot->flags = record->flags;
     copy_in(slot + 1, record->data, record->length);
     if (__builtin_expect(record->flags & SHMQ_SLOT_IN_BLOCK, 0))
-      shmq_block_queue(view, ((const shmq_block_ref *)record->data)->block, sequence + i);
+      shmq_block_queue(view, ((const shmq_block_ref *)record->data)->block, sequence + i,
+                       (uint64_t)(at - view->slots));
     bytes += record->item_bytes;
     /* release: the slot's content before the stamp that vouches for it. */
     store_release(&slot->stamp, 2 * (sequence + i) + 2);
-    at += view->slot_bytes;
-    if (at == end) at = view->slots;
+    at += step;
+    if (at == end) at = view->slots; /* of cells; a slot in a region is never the last thing there */
   }
   cursor->next_sequence = sequence + count;
   cursor->next_slot = at;
+  if (in_regions) shmq_set_place(tail, sequence, sequence + count, (uint64_t)(at - view->slots));
 
   /* relaxed: our own row, and the owner word lets one thread of us in at a time. Readers sum the
    * rows as a snapshot. */
@@ -148,6 +177,29 @@ static inline shmq_status shmq_why_empty(const shmq_view *view, uint64_t sequenc
   if (!(load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT)) return SHMQ_EMPTY;
   /* acquire: as any look at the tail. */
   return load_acquire(&shmq_tail(view)->sequence) == sequence ? SHMQ_SHUTDOWN : SHMQ_EMPTY;
+}
+
+/* Is the head of an empty ring where the ring should not stay? The caller owns the head. */
+static inline int shmq_head_is_in_larger_region(const shmq_view *view, uint64_t sequence) {
+  uint64_t position;
+  return view->region_count > 0 && shmq_own_place(view, shmq_head(view), sequence, &position) &&
+         position >= SHMQ_FIRST_REGION;
+}
+
+/* By the head's owner, in regions, where a scribbler left no way to the next slot: passes over all
+ * that there is, since nothing in it can be found, and lets go of the head. CORRUPT. */
+static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_view *view,
+                                                                  uint64_t sequence) {
+  shmq_end *head = shmq_head(view);
+  uint64_t tail_sequence, position;
+  if (shmq_seen_place(view, shmq_tail(view), &tail_sequence, &position)) {
+    /* relaxed: a place that named no sequence, or the other one, is written over as well. */
+    store_relaxed(&head->place[0].sequence, sequence);
+    shmq_set_place(head, sequence, tail_sequence, position);
+    store_release(&head->sequence, tail_sequence); /* release: as any commit of the head */
+  }
+  shmq_end_release(head);
+  return SHMQ_CORRUPT;
 }
 
 /* Takes 1..max_items items into `buffer`: OK (with *count), EMPTY, BUSY, SHUTDOWN, NEED (taken[0]
@@ -176,20 +228,38 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
     depth = cursor->gate_sequence - sequence;
     if (depth - 1 >= view->capacity) {
       shmq_status why = depth == 0 ? shmq_why_empty(view, sequence) : SHMQ_CORRUPT;
+      int is_large = why != SHMQ_CORRUPT && shmq_head_is_in_larger_region(view, sequence);
       shmq_end_release(head);
       if (why == SHMQ_EMPTY && state & SHMQ_END_POLLED) shmq_poll_clear(view);
+      if (is_large) shmq_ring_trim(view);
       return why;
     }
   }
   if (depth < max_items) max_items = depth;
 
+  const int in_regions = view->region_count > 0;
+  uint8_t *const end = view->slots + view->slots_bytes;
+  uint64_t step = view->slot_bytes;
+  uint64_t first_position = 0;
   uint8_t *at = cursor->next_slot;
-  if (__builtin_expect(sequence != cursor->next_sequence || at == NULL, 0))
+  if (in_regions) {
+    if (!shmq_own_place(view, head, sequence, &first_position)) return shmq_abandon(view, sequence);
+    at = view->slots + first_position;
+  } else if (__builtin_expect(sequence != cursor->next_sequence || at == NULL, 0)) {
     at = shmq_slot_at(view, sequence);
-  uint8_t *const end = view->slots + view->capacity * view->slot_bytes;
+  }
   shmq_status status = SHMQ_OK;
   uint64_t used = 0, bytes = 0, done = 0;
   while (done < max_items) {
+    if (in_regions) {
+      uint64_t position = (uint64_t)(at - view->slots);
+      if (!shmq_position_is_sound(view, position) ||
+          !shmq_follow_jumps(view, sequence + done, &position)) {
+        if (done > 0) break; /* what came before it is delivered first */
+        return shmq_abandon(view, sequence);
+      }
+      at = view->slots + position;
+    }
     const shmq_slot *slot = (const shmq_slot *)at;
     shmq_taken *item = &taken[done];
     /* Read once: whatever a scribbler does meanwhile, we check the value that we use. */
@@ -199,6 +269,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
     item->block = SHMQ_NO_BLOCK;
     item->offset = used;
     item->length = length;
+    if (in_regions) step = shmq_record_bytes(length);
     /* relaxed: as above; a sanity check, not a synchronisation (I5). */
     if (__builtin_expect(length > view->slot_payload_bytes ||
                              load_relaxed(&slot->stamp) != 2 * (sequence + done) + 2, 0)) {
@@ -227,18 +298,30 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
       return SHMQ_NEED;
     }
     if (__builtin_expect(status == SHMQ_CORRUPT && done > 0, 0)) {
-      status = SHMQ_OK; /* what came before it is delivered first */
+      status = SHMQ_OK; /* as above */
       break;
     }
+    /* Without a length to trust there is no next slot. */
+    if (__builtin_expect(status == SHMQ_CORRUPT && in_regions, 0))
+      return shmq_abandon(view, sequence);
     done++;
     if (status == SHMQ_OK) bytes += item->length;
-    at += view->slot_bytes;
+    at += step;
     if (at == end) at = view->slots;
     if (__builtin_expect(status == SHMQ_CORRUPT, 0)) break;
   }
   cursor->next_sequence = sequence + done;
   cursor->next_slot = at;
-  const uint64_t cursor_gate = cursor->gate_sequence;
+  const int is_emptied = sequence + done == cursor->gate_sequence;
+  int is_to_trim = 0;
+  if (in_regions) {
+    const uint64_t position = (uint64_t)(at - view->slots);
+    shmq_set_place(head, sequence, sequence + done, position);
+    if (__builtin_expect(position >= SHMQ_FIRST_REGION || first_position >= SHMQ_FIRST_REGION, 0))
+      /* relaxed: a look; the trim looks again. */
+      is_to_trim = load_relaxed(&shmq_tail(view)->sequence) == sequence + done ||
+                   shmq_region_of(position) != shmq_region_of(first_position);
+  }
 
   shmq_seat *seat = view->seat;
   /* relaxed: as in shmq_try_put. */
@@ -255,8 +338,8 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
    * shmq_try_put. */
   store_release(&head->sequence, sequence + done);
   shmq_end_release(head);
-  if (__builtin_expect(state & SHMQ_END_POLLED, 0) && sequence + done == cursor_gate)
-    shmq_poll_clear(view);
+  if (__builtin_expect(state & SHMQ_END_POLLED, 0) && is_emptied) shmq_poll_clear(view);
+  if (__builtin_expect(is_to_trim, 0)) shmq_ring_trim(view);
   __builtin_prefetch(at, 0);
   *count = done;
   return status;
@@ -267,7 +350,16 @@ static inline uint64_t shmq_oldest_put_ns(const shmq_view *view) {
   for (int attempt = 0; attempt < 100; attempt++) {
     uint64_t head = load_acquire(&shmq_head(view)->sequence); /* acquire: pairs with the commits */
     if (load_acquire(&shmq_tail(view)->sequence) == head) return 0; /* acquire: as above */
-    const shmq_slot *slot = (const shmq_slot *)shmq_slot_at(view, head);
+    uint64_t position, sequence;
+    const shmq_slot *slot;
+    if (view->region_count == 0) {
+      slot = (const shmq_slot *)shmq_slot_at(view, head);
+    } else {
+      if (!shmq_seen_place(view, shmq_head(view), &sequence, &position) || sequence != head ||
+          !shmq_follow_jumps(view, head, &position))
+        continue;
+      slot = (const shmq_slot *)(view->slots + position);
+    }
     uint64_t stamp = load_acquire(&slot->stamp); /* acquire: pairs with the stamp's release store */
     uint64_t put_ns = load_relaxed(&slot->put_ns); /* relaxed: the fence below orders it */
     fence_acquire(); /* pairs with the release fence in shmq_try_put: a new time has a new stamp */

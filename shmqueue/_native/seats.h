@@ -170,6 +170,19 @@ static inline shmq_status shmq_seat_take(shmq_view *view, int fd) {
       status = SHMQ_SYSTEM;
     }
   }
+  if (status == SHMQ_OK && view->region_count > 0) {
+    /* The table of an unnamed queue has room for many, and memory for those who came. */
+    uint64_t from = view->seats_offset + seat * sizeof(shmq_seat);
+    uint64_t to = shmq_round_up(from + sizeof(shmq_seat), SHMQ_PAGE);
+    from -= from % SHMQ_PAGE;
+    if (fallocate(fd, 0, (off_t)from, (off_t)(to - from)) != 0) {
+      int why = errno;
+      munmap(view->anchor, SHMQ_PAGE);
+      view->anchor = NULL;
+      errno = why;
+      status = SHMQ_SYSTEM;
+    }
+  }
   int error = errno;
   close(fd);
   errno = error;

@@ -24,6 +24,8 @@ typedef enum {
   SHMQ_CLOSED = 7,      /* the handle was closed meanwhile */
   SHMQ_SHUTDOWN = 8,    /* the queue was shut down: nothing more to put, or to take */
   SHMQ_UNFINISHED = 9,  /* items without their task_done */
+  SHMQ_GROW = 10,       /* the ring needs more memory for it */
+  SHMQ_ASK = 11,        /* more memory than the caller has allowed: see shmq_reserve */
   SHMQ_NO_MEMORY = -1,  /* shared memory is exhausted */
   SHMQ_CORRUPT = -2,    /* the segment contradicts itself */
   SHMQ_FOREIGN = -3,    /* not one of ours */
@@ -40,6 +42,7 @@ typedef struct {
   uint64_t gate_sequence; /* the other end, as last seen: it only grows, so old is safe */
   uint64_t next_sequence; /* `next_slot` is the slot of this sequence */
   uint8_t *next_slot;     /* NULL: not known yet */
+  uint64_t room_end;      /* tail in regions: up to here a slot may end, if `next_slot` is right */
   time_t second;          /* head only: when last_get_ns was stored last */
 } shmq_cursor;
 
@@ -60,6 +63,11 @@ typedef struct {
   uint8_t *slots;
   shmq_block *blocks;
   uint8_t *pool;
+  uint64_t slots_bytes;
+  uint64_t slots_offset;
+  uint64_t seats_offset;
+  shmq_region *regions;
+  uint32_t region_count; /* 0: a slot has its place by its sequence */
   uint32_t max_seats;
   uint32_t max_blocks;
 
@@ -74,6 +82,9 @@ typedef struct {
   dev_t device;
   ino_t inode;
 
+  uint64_t asked_bytes; /* what was wanted when reserving last answered ASK */
+  uint64_t pool_left_bytes; /* what the last trim of the pool left backed */
+  int64_t allowance_bytes; /* that may be reserved before the caller is asked again */
   uint64_t mark_exact_from; /* the high-water mark below it is a sample: saves a shared line */
   uint64_t spin_ns; /* how long to poll before sleeping; 0 where there is one core */
 
@@ -82,7 +93,7 @@ typedef struct {
 } shmq_view;
 
 static inline void shmq_view_forget_cursors(shmq_view *view) {
-  shmq_cursor unknown = {0, UINT64_MAX, NULL, 0};
+  shmq_cursor unknown = {0, UINT64_MAX, NULL, 0, 0};
   view->producer = unknown;
   view->consumer = unknown;
 }
@@ -101,8 +112,8 @@ static inline shmq_status shmq_header_check(const shmq_header *header, uint64_t 
   plan = *header;
   if (shmq_header_checksum(plan) != plan.checksum) return SHMQ_CORRUPT;
   if (!shmq_plan(&plan, header->capacity, header->item_size, header->max_seats,
-                 header->pool_limit_bytes) ||
-      memcmp(&plan, header, offsetof(shmq_header, seats_granted)) != 0)
+                 header->pool_limit_bytes, header->region_count) ||
+      memcmp(&plan, header, offsetof(shmq_header, checksum)) != 0)
     return SHMQ_CORRUPT;
   if (file_bytes < header->segment_bytes) return SHMQ_TRUNCATED;
   return SHMQ_OK;
@@ -115,7 +126,14 @@ static inline void shmq_view_set(shmq_view *view, uint8_t *base, const shmq_head
   view->capacity = header->capacity;
   view->item_size = header->item_size;
   view->slot_bytes = header->slot_bytes;
-  view->slot_payload_bytes = header->slot_bytes - sizeof(shmq_slot);
+  view->slot_payload_bytes = header->region_count > 0 ? header->item_size
+                                                      : header->slot_bytes - sizeof(shmq_slot);
+  view->slots_offset = header->slots_offset;
+  view->seats_offset = header->seats_offset;
+  view->slots_bytes = header->region_count > 0 ? shmq_region_start(header->region_count)
+                                               : header->capacity * header->slot_bytes;
+  view->regions = (shmq_region *)(base + header->regions_offset);
+  view->region_count = header->region_count;
   view->pool_limit_bytes = header->pool_limit_bytes;
   view->blocks_offset = header->blocks_offset;
   view->pool_offset = header->pool_offset;

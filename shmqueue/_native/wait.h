@@ -9,8 +9,8 @@
 #ifndef SHMQ_WAIT_H
 #define SHMQ_WAIT_H
 
-#include "blocks.h"
 #include "done.h"
+#include "growth.h"
 
 #define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
 #define SHMQ_SLEEP_BUSY (50 * SHMQ_MS)
@@ -170,10 +170,16 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
 static shmq_status shmq_put(shmq_view *view, const shmq_record *records, uint64_t count,
                             shmq_waiter *waiter) {
   for (;;) {
-    shmq_status status = shmq_try_put(view, records, count);
+    shmq_growth growth;
+    shmq_status status = shmq_try_put(view, records, count, &growth);
+    shmq_end *end = status == SHMQ_FULL ? shmq_head(view) : shmq_tail(view);
+    if (status == SHMQ_GROW) {
+      status = shmq_ring_grow(view, &growth);
+      end = shmq_pool_end(view);
+      if (status == SHMQ_OK) continue;
+    }
     if (status != SHMQ_FULL && status != SHMQ_BUSY) return status;
-    status = shmq_wait(view, waiter, status,
-                       status == SHMQ_FULL ? shmq_head(view) : shmq_tail(view));
+    status = shmq_wait(view, waiter, status, end);
     if (status != SHMQ_OK) return status;
   }
 }
