@@ -22,6 +22,7 @@ from shmqueue.errors import (
 )
 from shmqueue.queue import SharedMemoryQueue
 from shmqueue.segment import unlink
+from shmqueue.serializers import register_serializer
 
 __all__ = [
     "CorruptItemError",
@@ -35,6 +36,7 @@ __all__ = [
     "SharedMemoryQueue",
     "ShutDown",
     "TruncatedSegmentError",
+    "register_serializer",
     "unlink",
 ]
 

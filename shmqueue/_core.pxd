@@ -21,6 +21,9 @@ cdef class Attachment:
     cdef readonly str path
     cdef readonly bytes uuid
     cdef readonly int serializer
+    cdef readonly str serializer_name
+    # What has `dumps` and `loads`, if the serializer is a custom one.
+    cdef public object custom
     cdef readonly bint named
     cdef object __weakref__
 

@@ -31,6 +31,8 @@ class Attachment:
     path: str
     uuid: bytes
     serializer: int
+    serializer_name: str
+    custom: Any
     named: bool
     def __new__(cls, fd: int, path: str, poll_fd: int = -1) -> Self: ...
     @property

@@ -72,6 +72,7 @@ from shmqueue._protocol cimport (
     shmq_plan,
     shmq_poll_fd_is_ours,
     shmq_poll_settle,
+    shmq_pool_give_back,
     shmq_pool_settle,
     shmq_put,
     shmq_region_start,
@@ -116,6 +117,9 @@ cdef extern from "<sys/mman.h>" nogil:
     enum: MAP_SHARED
     enum: MADV_DONTDUMP
 
+cdef extern from "<unistd.h>" nogil:
+    int c_close "close" (int)
+
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t, size_t)
 
@@ -123,6 +127,8 @@ cdef extern from "<stdlib.h>" nogil:
 cdef enum:
     LARGE_COPY_BYTES = 65536
     SPIN_NS = 20000
+    # So many sleeps in vain make about a second.
+    IDLE_SLEEPS = 6
 
 # One thread at a time gives this process an epoch or a seat.
 _process_lock = threading.RLock()
@@ -312,6 +318,8 @@ cdef class Attachment:
         self.view.spin_ns = SPIN_NS if len(os.sched_getaffinity(0)) > 1 else 0
         self.uuid = bytes(header.uuid[:16])
         self.serializer = header.serializer
+        header.serializer_name[sizeof(header.serializer_name) - 1] = 0
+        self.serializer_name = header.serializer_name.decode(errors="replace")
         self.take_seat()
 
     def __dealloc__(self):
@@ -322,10 +330,11 @@ cdef class Attachment:
             shmq_seat_leave(self.view)
         if self.view.base != NULL:
             munmap(self.view.base, self.view.mapped_bytes)
+        # Not os.close: a queue in a global variable may outlive the modules at exit.
         if shmq_fd_is_ours(self.view):
-            os.close(self.view.fd)
+            c_close(self.view.fd)
         if shmq_poll_fd_is_ours(self.view):
-            os.close(self.view.poll_fd)
+            c_close(self.view.poll_fd)
         free(self.view)
 
     # ---- who we are ----
@@ -498,6 +507,7 @@ cdef class Attachment:
                            shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
                            const uint32_t *closed) except -1:
         cdef int status
+        cdef int sleeps = 0
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
@@ -509,6 +519,9 @@ cdef class Attachment:
             if status != SHMQ_INTERRUPTED:
                 break
             self._look_at_signals(&waiter)
+            sleeps += 1
+            if sleeps == IDLE_SLEEPS:
+                shmq_pool_give_back(self.view)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
         if status == SHMQ_OK or status == SHMQ_NEED:
             return status
@@ -632,7 +645,8 @@ cdef class Attachment:
             )
         raise OSError(
             errno.ENOSPC,
-            f"no shared memory for the item: wanted {wanted}, {where}; the queue is as before",
+            f"no shared memory for the item: wanted {wanted} bytes, {where}; the queue is as"
+            " before",
         )
 
     # ---- shutting down, being done, being polled ----

@@ -168,6 +168,7 @@ cdef extern from "_native/wait.h" nogil:
     uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index, uint64_t size)
     void shmq_block_free(const shmq_view *, uint32_t index)
     void shmq_pool_settle(shmq_view *)
+    void shmq_pool_give_back(shmq_view *)
     void copy_in(void *, const void *, size_t)
     void copy_out(void *, const void *, size_t)
 

@@ -16,7 +16,14 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from shmqueue._codec cimport KIND_BYTES, Payload, decode, encode, payload_clear
+from shmqueue._codec cimport (
+    KIND_BYTES,
+    POLICY_MULTIPROCESSING,
+    Payload,
+    decode,
+    encode,
+    payload_clear,
+)
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
@@ -46,6 +53,9 @@ cdef class ObjectQueue:
     cdef Attachment attachment
     cdef str label
     cdef int policy
+    # Of a custom serializer; None for the codec's own policies.
+    cdef object dumps
+    cdef object loads
     # Read without a lock by whoever waits in another thread.
     cdef uint32_t closed_flag
     # Taken from the ring in a batch but not delivered, because one before them failed to load.
@@ -59,7 +69,13 @@ cdef class ObjectQueue:
     cpdef _bind(self, Attachment attachment, str label):
         """Start to work on `attachment`; `label` stands for the queue in messages."""
         self.attachment = attachment
-        self.policy = attachment.serializer
+        if attachment.custom is None:
+            self.policy = attachment.serializer
+        else:
+            # What it makes are bytes or a str, which the codec needs no policy for.
+            self.policy = POLICY_MULTIPROCESSING
+            self.dumps = attachment.custom.dumps
+            self.loads = attachment.custom.loads
         self.label = label
         self.closed_flag = 0
 
@@ -73,7 +89,11 @@ cdef class ObjectQueue:
         return attachment
 
     cdef int _raise_closed(self) except -1:
-        raise ValueError(f"{self.label or type(self).__name__} is closed")
+        raise self._closed_error()
+
+    def _closed_error(self):
+        """Return what calls on a closed handle raise; other faces have another kind."""
+        return ValueError(f"{self.label or type(self).__name__} is closed")
 
     # ---- one item ----
 
@@ -145,6 +165,8 @@ cdef class ObjectQueue:
         cdef Payload payload
         cdef shmq_record record
         cdef Attachment attachment = self._open()
+        if self.dumps is not None:
+            item = _dumped(self.dumps, item)
         encode(item, self.policy, &payload)
         try:
             if payload.size <= attachment.view.slot_payload_bytes:
@@ -187,6 +209,8 @@ cdef class ObjectQueue:
             return self._get_large(attachment, taken.length, deadline_ns)
         if taken.block != SHMQ_NO_BLOCK:
             attachment.block_read(&taken, scratch)
+        if self.loads is not None:
+            return self.loads(decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
             return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
         return decode(taken.kind, <const char *>scratch, taken.length)
@@ -207,9 +231,9 @@ cdef class ObjectQueue:
             wanted_bytes = taken.length
         if taken.block != SHMQ_NO_BLOCK:
             attachment.block_read(&taken, target)
-        if taken.kind == KIND_BYTES and taken.length == wanted_bytes:
-            return buffer
-        return decode(taken.kind, <const char *>target, taken.length)
+        if taken.kind != KIND_BYTES or taken.length != wanted_bytes:
+            buffer = decode(taken.kind, <const char *>target, taken.length)
+        return buffer if self.loads is None else self.loads(buffer)
 
     # ---- batches ----
 
@@ -245,6 +269,8 @@ cdef class ObjectQueue:
             raise Full
         batch = _Batch(attachment, len(items))
         for item in items:
+            if self.dumps is not None:
+                item = _dumped(self.dumps, item)
             batch.append(item, self.policy, deadline_ns, &self.closed_flag)
         batch.put(deadline_ns, &self.closed_flag)
 
@@ -323,9 +349,10 @@ cdef class ObjectQueue:
             attachment.block_read(taken, scratch)
         for i in range(count):
             try:
-                items.append(
-                    decode(taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length)
+                item = decode(
+                    taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length
                 )
+                items.append(item if self.loads is None else self.loads(item))
             except BaseException as error:
                 # A failure behind good items is raised by the next call: keep that item as well,
                 # and one that was only interrupted.
@@ -363,7 +390,8 @@ cdef class ObjectQueue:
     cdef object _deliver(self, tuple kept):
         cdef uint32_t kind = kept[0]
         cdef bytes data = kept[1]
-        return decode(kind, PyBytes_AS_STRING(data), len(data))
+        item = decode(kind, PyBytes_AS_STRING(data), len(data))
+        return item if self.loads is None else self.loads(item)
 
     cdef int _deliver_pending(self, list items, Py_ssize_t wanted) except -1:
         while self.pending and len(items) < wanted:
@@ -467,6 +495,19 @@ cdef class ObjectQueue:
             self.attachment = None
         if attachment is not None:
             attachment.ring_bells()
+
+
+cdef object _dumped(object dumps, object item):
+    """What a custom serializer makes of an item."""
+    data = dumps(item)
+    if isinstance(data, (bytes, bytearray, str)):
+        return data
+    if isinstance(data, memoryview):
+        return bytes(data)
+    raise TypeError(
+        f"the serializer's dumps returned {type(data).__name__!r} for an item of type"
+        f" {type(item).__name__!r}; it must return bytes, a bytearray, a memoryview or a str"
+    )
 
 
 cdef int _write_block(Attachment attachment, const Payload *payload, shmq_block_ref *ref,

@@ -5,6 +5,7 @@ or that of a control group, there is no error but the out-of-memory killer. So w
 here first, and stops in time.
 """
 
+import os
 from pathlib import Path
 
 __all__ = ["headroom_bytes", "total_bytes"]
@@ -27,7 +28,7 @@ def headroom_bytes() -> int:
 
 def total_bytes() -> int:
     """Return how much memory the machine has."""
-    return _meminfo().get("MemTotal", 1 << 34)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _meminfo() -> dict[str, int]:

@@ -8,7 +8,7 @@ from queue import Empty, Full
 from types import TracebackType
 from typing import Any, ClassVar
 
-from shmqueue import segment, stats
+from shmqueue import segment, serializers, stats
 from shmqueue._core import Attachment
 from shmqueue._queue import ObjectQueue
 
@@ -47,10 +47,12 @@ class SharedMemoryQueue(ObjectQueue):
     mode : int, default 0o600
         Permission bits of the segment, whatever the umask. Who may open it can put items whose
         loading runs code: widen it only for users whom you trust.
-    serializer : {"cloudpickle", "multiprocessing"}, optional
+    serializer : str or object, optional
         How objects that are not built-in types are pickled; kept in the segment. By default
         ``"cloudpickle"``: functions and classes of ``__main__`` travel by value, because the
-        reader may be another program.
+        reader may be another program. ``"multiprocessing"`` pickles as that does. Or any object
+        with ``dumps`` and ``loads``, which then serialise every item: one that can be imported (a
+        module, a class), or a name given to `register_serializer` in each process.
     max_processes : int, default 256
         How many processes may be attached at once, 1 to 4095. Only for creating.
     allow_other_owner : bool, default False
@@ -102,7 +104,7 @@ class SharedMemoryQueue(ObjectQueue):
         *,
         exist_ok: bool = False,
         mode: int = 0o600,
-        serializer: str | None = None,
+        serializer: Any = None,
         max_processes: int = 256,
         allow_other_owner: bool = False,
     ) -> None:
@@ -110,16 +112,17 @@ class SharedMemoryQueue(ObjectQueue):
         self._name = name
         self._run_id = run_id
         self._allow_other_owner = bool(allow_other_owner)
-        if serializer is not None:
-            segment.check_serializer(serializer)
+        given = None if serializer is None else serializers.choose(serializer, travels=False)
         if create:
-            wanted = segment.Descriptor(
-                capacity, item_size, max_processes, serializer or DEFAULT_SERIALIZER, mode
-            )
+            choice = given or serializers.choose(DEFAULT_SERIALIZER, travels=False)
+            wanted = segment.Descriptor(capacity, item_size, max_processes, choice, mode)
             attachment = self._create(wanted, exist_ok)
         else:
             attachment = segment.attach(self._path, allow_other_owner=self._allow_other_owner)
-        if serializer is not None and segment.SERIALIZERS[serializer] != attachment.serializer:
+        if given is not None and (given.number, given.name) != (
+            attachment.serializer,
+            attachment.serializer_name,
+        ):
             raise ValueError(
                 f"{self._label()} exists with serializer={_serializer_name(attachment)!r}, not"
                 f" {serializer!r}: leave it out to use the queue as it is"
@@ -187,7 +190,7 @@ class SharedMemoryQueue(ObjectQueue):
 
     @property
     def serializer(self) -> str:
-        """The policy by which objects are pickled."""
+        """The policy by which objects are pickled, or the name of the serializer."""
         return self._serializer
 
     @property
@@ -335,13 +338,7 @@ def _attach_pickled(
 
 
 def _serializer_name(attachment: Attachment) -> str:
-    for name, number in segment.SERIALIZERS.items():
-        if number == attachment.serializer:
-            return name
-    raise ValueError(
-        f"{attachment.path} uses serializer number {attachment.serializer}, which this version of"
-        " shmqueue does not know"
-    )
+    return serializers.name_of(attachment.serializer, attachment.serializer_name)
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -14,13 +14,14 @@ import threading
 import time
 import uuid
 import weakref
+from typing import Any
 
 from shmqueue import memory
 from shmqueue._core import Attachment, format_segment, plan_segment, region_limit_bytes
 from shmqueue.errors import ForeignSegmentError, SegmentError
+from shmqueue.serializers import CUSTOM, Choice, choose, find
 
 __all__ = [
-    "SERIALIZERS",
     "Descriptor",
     "attach",
     "attach_descriptors",
@@ -39,9 +40,6 @@ RESERVE_BYTES = 8 << 20
 # Address range for large items: it costs nothing until it is used, and never shrinks or moves.
 POOL_LIMIT_BYTES = 64 << 30
 SMALLEST_POOL_LIMIT_BYTES = 1 << 20
-
-# Names of the policies, as the header numbers them.
-SERIALIZERS = {"cloudpickle": 1, "multiprocessing": 2}
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
@@ -72,8 +70,8 @@ class Descriptor:
         Bytes of an item that fit a slot; larger ones go through blocks.
     max_processes : int
         Seats, 1 to 4095.
-    serializer : str
-        ``"cloudpickle"`` or ``"multiprocessing"``.
+    serializer : Choice
+        What `serializers.choose` chose.
     mode : int
         Permission bits of the file.
 
@@ -84,7 +82,7 @@ class Descriptor:
     """
 
     def __init__(
-        self, capacity: int, item_size: int, max_processes: int, serializer: str, mode: int
+        self, capacity: int, item_size: int, max_processes: int, serializer: Choice, mode: int
     ) -> None:
         for label, value in (
             ("capacity", capacity),
@@ -114,22 +112,11 @@ class Descriptor:
                 f"mode={mode:#o} must be permission bits that let the owner read and write,"
                 " such as 0o600 or 0o660"
             )
-        check_serializer(serializer)
         self.capacity = capacity
         self.item_size = item_size
         self.max_processes = max_processes
         self.serializer = serializer
         self.mode = mode
-
-
-def check_serializer(serializer: str) -> None:
-    """Raise TypeError or ValueError unless this names a policy."""
-    if not isinstance(serializer, str):
-        raise TypeError(f"serializer must be a str, not {type(serializer).__name__}")
-    if serializer not in SERIALIZERS:
-        raise ValueError(
-            f"serializer must be one of {', '.join(map(repr, SERIALIZERS))}, not {serializer!r}"
-        )
 
 
 def _escaped(part: str) -> str:
@@ -238,7 +225,12 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
         raise
     os.fchmod(fd, wanted.mode)  # not subject to the umask
     format_segment(
-        fd, *geometry, SERIALIZERS[wanted.serializer], b"", uuid.uuid4().bytes, time.time_ns()
+        fd,
+        *geometry,
+        wanted.serializer.number,
+        wanted.serializer.name.encode(),
+        uuid.uuid4().bytes,
+        time.time_ns(),
     )
 
 
@@ -277,7 +269,7 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         finally:
             os.close(directory)
         linked = True
-        return _attachment_of(_opened_by_name(fd, path), path)
+        return _attachment_of(_opened_by_name(fd, path), path, custom=wanted.serializer.custom)
     except BaseException:
         if linked:
             status = os.fstat(fd)
@@ -295,7 +287,7 @@ INLINE_BYTES = 4096
 RING_LIMIT_BYTES = 32 << 30
 
 
-def create_unnamed(maxsize: int, serializer: str = "multiprocessing") -> Attachment:
+def create_unnamed(maxsize: int, serializer: Any = "multiprocessing") -> Attachment:
     """Create a segment that has no name and cannot be truncated, and attach to it.
 
     Nothing of it is left once the last process that knows its descriptors is gone.
@@ -304,16 +296,19 @@ def create_unnamed(maxsize: int, serializer: str = "multiprocessing") -> Attachm
     ----------
     maxsize : int
         How many items it holds; 0 or less: as many as memory allows.
-    serializer : str
-        As in `Descriptor`.
+    serializer : str or object
+        The name of one, or what has ``dumps`` and ``loads``.
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument cannot be.
     OSError
         If the system has no memory or no descriptor for it.
     """
     capacity = maxsize if maxsize > 0 else UNBOUNDED
-    wanted = Descriptor(capacity, INLINE_BYTES, MAX_PROCESSES, serializer, 0o600)
+    choice = choose(serializer, travels=True)
+    wanted = Descriptor(capacity, INLINE_BYTES, MAX_PROCESSES, choice, 0o600)
     memory_bytes = 2 * memory.total_bytes()
     region_count = _region_count(min(RING_LIMIT_BYTES, memory_bytes, _address_limit_bytes()))
     fd = os.memfd_create("shmqueue", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -326,10 +321,10 @@ def create_unnamed(maxsize: int, serializer: str = "multiprocessing") -> Attachm
     except BaseException:
         os.close(fd)
         raise
-    return attach_descriptors(fd, poll_fd)
+    return attach_descriptors(fd, poll_fd, choice.custom)
 
 
-def attach_descriptors(fd: int, poll_fd: int) -> Attachment:
+def attach_descriptors(fd: int, poll_fd: int, custom: Any = None) -> Attachment:
     """Attach to an unnamed segment; both descriptors belong to the attachment from here on.
 
     Parameters
@@ -338,13 +333,17 @@ def attach_descriptors(fd: int, poll_fd: int) -> Attachment:
         The segment.
     poll_fd : int
         The eventfd that its processes share.
+    custom : object, optional
+        Its custom serializer, if that came along; otherwise it is found by its name.
 
     Raises
     ------
     SegmentError
         If the first is no sound segment.
+    ValueError
+        If its serializer is not known here.
     """
-    return _attachment_of(fd, UNNAMED, poll_fd)
+    return _attachment_of(fd, UNNAMED, poll_fd, custom)
 
 
 def _opened_by_name(fd: int, path: str) -> int:
@@ -409,7 +408,7 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
     return _attachment_of(fd, path)
 
 
-def _attachment_of(fd: int, path: str, poll_fd: int = -1) -> Attachment:
+def _attachment_of(fd: int, path: str, poll_fd: int = -1, custom: Any = None) -> Attachment:
     """Return this process's attachment to the segment behind `fd`; the descriptors are used up."""
     status = os.fstat(fd)
     key = (status.st_dev, status.st_ino)
@@ -417,6 +416,8 @@ def _attachment_of(fd: int, path: str, poll_fd: int = -1) -> Attachment:
         attachment = _attachments.get(key)
         if attachment is None:
             attachment = Attachment(fd, path, poll_fd)
+            if attachment.serializer == CUSTOM:
+                attachment.custom = custom or find(attachment.serializer_name)
             _attachments[key] = attachment
         else:
             os.close(fd)

@@ -16,6 +16,7 @@ ALLOWED = {
     # exceptions and the machine's memory know nothing
     "errors": set(),
     "memory": set(),
+    "serializers": set(),
     # the protocol, in C
     "_native/atomics": set(),
     "_native/layout": set(),
@@ -40,12 +41,12 @@ ALLOWED = {
     # the extension over the protocol
     "_protocol": {"_native/wait", "_native/snapshot"},
     "_core": {"_protocol", "errors", "memory"},
-    "segment": {"_core", "errors", "memory"},
+    "segment": {"_core", "errors", "memory", "serializers"},
     "stats": {"_core", "errors"},
     # the queues
     "_queue": {"_codec", "_core", "_protocol", "errors"},
-    "queue": {"_queue", "_codec", "_core", "segment", "stats", "errors"},
-    "__init__": {"queue", "segment", "errors"},
+    "queue": {"_queue", "_codec", "_core", "segment", "serializers", "stats", "errors"},
+    "__init__": {"queue", "segment", "serializers", "errors"},
     # faces: they hold no protocol, and see the package as its users do
     "demo": {"__init__"},
     "__main__": {"demo", "__init__"},

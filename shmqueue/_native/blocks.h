@@ -215,6 +215,13 @@ static inline void shmq_pool_settle(shmq_view *view) {
   store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, keep_bytes));
 }
 
+/* When nothing has come for a while: what a flow needed goes back, too. */
+static inline void shmq_pool_give_back(shmq_view *view) {
+  /* relaxed, both: hints. */
+  if (load_relaxed(&shmq_pool_end(view)->high_water_mark) > 0 && !shmq_has_item(view))
+    store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, 0));
+}
+
 /* ---- sweeping after the dead ---------------------------------------------------------------- */
 
 /* Is the block referred to by a slot of [head, tail)? The caller holds the head's owner word. */

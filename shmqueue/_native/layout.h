@@ -57,11 +57,11 @@ typedef struct {
   uint64_t pool_offset;
   uint64_t pool_limit_bytes;
   uint64_t regions_offset;
+  char serializer_name[SHMQ_SERIALIZER_NAME];
   uint32_t region_count;
   uint32_t serializer;
   uint32_t max_seats;
   uint32_t max_blocks;
-  char serializer_name[SHMQ_SERIALIZER_NAME];
   uint64_t created_realtime_ns;
   uint32_t checksum;
   uint32_t head_count;
@@ -184,7 +184,7 @@ SHMQ_AT(shmq_header, layout_version, 8);
 SHMQ_AT(shmq_header, byte_order, 12);
 SHMQ_AT(shmq_header, uuid, 16);
 SHMQ_AT(shmq_header, segment_bytes, 32);
-SHMQ_AT(shmq_header, max_seats, 136);
+SHMQ_AT(shmq_header, max_seats, 200);
 SHMQ_AT(shmq_header, seats_granted, 224);
 SHMQ_SIZE(shmq_header, 4 * SHMQ_LINE);
 SHMQ_AT(shmq_end, owner, 0);
@@ -234,11 +234,11 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(header, pool_offset, "where the blocks begin"),
     SHMQ_FIELD(header, pool_limit_bytes, "how far the blocks may grow"),
     SHMQ_FIELD(header, regions_offset, "where the table of regions begins"),
+    SHMQ_FIELD(header, serializer_name, "of a custom serializer: how attaching processes find it"),
     SHMQ_FIELD(header, region_count, "regions in which the ring grows; 0: capacity slots, reserved"),
     SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing, 3 custom"),
     SHMQ_FIELD(header, max_seats, "processes that may be attached at once"),
     SHMQ_FIELD(header, max_blocks, "blocks that may exist"),
-    SHMQ_FIELD(header, serializer_name, "of a custom serializer: how attaching processes find it"),
     SHMQ_FIELD(header, created_realtime_ns, "when it was made, CLOCK_REALTIME"),
     SHMQ_FIELD(header, checksum, "CRC-32 of the fields before it but for the magic"),
     SHMQ_FIELD(header, head_count, "heads in use"),

@@ -98,14 +98,16 @@ static inline void shmq_write_jump(const shmq_view *view, uint64_t sequence, uin
                                    uint64_t to) {
   shmq_slot *slot = (shmq_slot *)(view->slots + from);
   const shmq_jump jump = {to};
-  store_relaxed(&slot->stamp, 2 * sequence + 1); /* relaxed, fence: as in shmq_try_put */
+  /* relaxed, then a release fence: as in shmq_try_put. */
+  store_relaxed(&slot->stamp, 2 * sequence + 1);
   fence_release();
   store_relaxed(&slot->put_ns, 0); /* relaxed: as above */
   slot->length = sizeof(jump);
   slot->kind = 0;
   slot->flags = SHMQ_SLOT_JUMP;
   copy_in(slot + 1, &jump, sizeof(jump));
-  store_release(&slot->stamp, 2 * sequence + 2); /* release: as in shmq_try_put */
+  /* release: as in shmq_try_put. */
+  store_release(&slot->stamp, 2 * sequence + 2);
 }
 
 /* Follows the jumps at a published position to the slot of `sequence`; 0 where they lead astray. */

@@ -27,8 +27,10 @@ SIZES = {
     "class": 16,
     "seat": 192,
     "slot": 24,
+    "jump": 8,
     "block_ref": 16,
-    "block": 32,
+    "block": 64,
+    "region": 16,
 }
 
 
