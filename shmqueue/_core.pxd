@@ -25,6 +25,7 @@ cdef class Attachment:
     # What has `dumps` and `loads`, if the serializer is a custom one.
     cdef public object custom
     cdef readonly bint named
+    cdef bint polls  # this process has asked for the poll descriptor
     cdef object __weakref__
 
     cdef int take_seat(self) except -1
@@ -47,6 +48,11 @@ cdef class Attachment:
     cdef int join(self, const uint32_t *closed) except -1
     cdef int begin_to_poll(self, const uint32_t *closed) except -1
     cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1
+    cdef int _try_acquire(self, uint32_t end, uint64_t deadline_ns,
+                          const uint32_t *closed) except -1000
+    cdef int _settle_poll(self) except -1
+    cdef bint _is_to_tidy(self) noexcept
+    cdef int _tidy_up(self) except -1
     cdef bint is_mine(self) noexcept
     cdef int _allow_memory(self, shmq_waiter *waiter) except -1
     cdef int _see_to_descriptor(self) except -1

@@ -29,6 +29,7 @@ from shmqueue._protocol cimport (
     SHMQ_END_OPEN,
     SHMQ_END_POLLED,
     SHMQ_END_POOL,
+    SHMQ_END_SHUT,
     SHMQ_END_TAIL,
     SHMQ_FIELD_COUNT,
     SHMQ_FIRST_BACKED,
@@ -51,7 +52,6 @@ from shmqueue._protocol cimport (
     copy_out,
     now_ns,
     shmq_acquire,
-    shmq_all_tasks_done,
     shmq_block_bytes,
     shmq_block_free,
     shmq_block_take,
@@ -71,11 +71,15 @@ from shmqueue._protocol cimport (
     shmq_join,
     shmq_plan,
     shmq_poll_fd_is_ours,
+    shmq_poll_is_settled,
     shmq_poll_settle,
     shmq_pool_give_back,
+    shmq_pool_is_to_settle,
     shmq_pool_settle,
+    shmq_pool_trim,
     shmq_put,
     shmq_region_start,
+    shmq_ring_trim,
     shmq_seat_is_held,
     shmq_seat_leave,
     shmq_seat_snapshot,
@@ -87,9 +91,10 @@ from shmqueue._protocol cimport (
     shmq_snapshot_take,
     shmq_sweep_after_the_dead,
     shmq_take,
-    shmq_task_done,
+    shmq_tasks_done,
     shmq_try_put,
     shmq_try_take,
+    shmq_unfinished,
     shmq_view_forget_cursors,
     shmq_view_is_mine,
     shmq_view_set,
@@ -129,6 +134,8 @@ cdef enum:
     SPIN_NS = 20000
     # So many sleeps in vain make about a second.
     IDLE_SLEEPS = 6
+    # A get waits so long for a put that was stopped in the middle, where the queue is polled.
+    SETTLE_NS = 1000000000
 
 # One thread at a time gives this process an epoch or a seat.
 _process_lock = threading.RLock()
@@ -210,6 +217,7 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     cdef shmq_header header
     cdef shmq_header *shared
     cdef shmq_end *ends
+    cdef uint32_t i
     memset(&header, 0, sizeof(header))
     if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
                                         pool_limit_bytes, region_count):
@@ -248,6 +256,8 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     ends[SHMQ_END_HEAD0].gate = SHMQ_END_TAIL
     ends[SHMQ_END_TAIL].place[1].sequence = UINT64_MAX
     ends[SHMQ_END_HEAD0].place[1].sequence = UINT64_MAX
+    for i in range(region_count):
+        view.regions[i].entered = UINT64_MAX
     if region_count > 0:
         view.regions[0].backed = view.regions[0].dirty = SHMQ_FIRST_BACKED
     # Last; and the segment has no name yet, so nobody sees a half-written one anyhow.
@@ -480,6 +490,12 @@ cdef class Attachment:
         cdef uint64_t wanted = self.view.asked_bytes
         headroom = memory.headroom_bytes()
         if headroom < wanted:
+            # What the dead held, and what nobody uses, may be enough.
+            with nogil:
+                shmq_sweep_after_the_dead(self.view)
+                shmq_pool_trim(self.view, 0)
+            headroom = memory.headroom_bytes()
+        if headroom < wanted:
             shmq_waiter_end(self.view, waiter, True)
             self._raise_no_memory(wanted, headroom)
         # A little ahead, so that a burst doesn't ask at each step.
@@ -497,6 +513,8 @@ cdef class Attachment:
         if shmq_view_is_mine(self.view) and max_items == 1:
             status = shmq_try_take(self.view, 1, buffer, buffer_bytes, taken, count)
             if status == SHMQ_OK or status == SHMQ_NEED:
+                if self._is_to_tidy():
+                    self._tidy_up()
                 return status
             if status == SHMQ_CORRUPT:
                 return self._raise_for(status)
@@ -521,8 +539,11 @@ cdef class Attachment:
             self._look_at_signals(&waiter)
             sleeps += 1
             if sleeps == IDLE_SLEEPS:
-                shmq_pool_give_back(self.view)
+                with nogil:
+                    shmq_pool_give_back(self.view)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if self._is_to_tidy():
+            self._tidy_up()
         if status == SHMQ_OK or status == SHMQ_NEED:
             return status
         if status == SHMQ_TIMEOUT:
@@ -532,9 +553,25 @@ cdef class Attachment:
     cdef int try_take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                       shmq_taken *taken, uint64_t *count) except -1000:
         """One attempt, and the protocol's own answer to it."""
+        cdef int status
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        return shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
+        status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
+        if self._is_to_tidy():
+            self._tidy_up()
+        return status
+
+    cdef bint _is_to_tidy(self) noexcept:
+        return self.view.ends[SHMQ_END_HEAD0].state & SHMQ_END_POLLED or self.view.trim_is_due
+
+    cdef int _tidy_up(self) except -1:
+        """See to what a take, or the try of one, left to do that is not its own business."""
+        if self.view.trim_is_due:
+            with nogil:
+                shmq_ring_trim(self.view)
+        if self.view.ends[SHMQ_END_HEAD0].state & SHMQ_END_POLLED:
+            self._settle_poll()
+        return 0
 
     cdef bint has_room(self, uint64_t count) noexcept:
         return shmq_has_room(self.view, count)
@@ -580,6 +617,8 @@ cdef class Attachment:
             self.take_seat()
         # No block without the descriptor by which its memory is reserved.
         self._see_to_descriptor()
+        if self.view.capacity >= SHMQ_UNBOUNDED:
+            deadline_ns = SHMQ_NO_DEADLINE  # as in _put_or_wait
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:
@@ -625,7 +664,9 @@ cdef class Attachment:
             with nogil:
                 copy_out(buffer, source, taken.length)
         shmq_block_free(self.view, taken.block)
-        shmq_pool_settle(self.view)
+        if shmq_pool_is_to_settle(self.view):
+            with nogil:
+                shmq_pool_settle(self.view)
         return 0
 
     def _raise_no_memory(self, wanted, headroom=None):
@@ -653,11 +694,19 @@ cdef class Attachment:
 
     cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1:
         """Take an end's owner word, however long another holds it."""
+        cdef int status = self._try_acquire(end, SHMQ_NO_DEADLINE, closed)
+        if status != SHMQ_OK:
+            self._raise_for(status)
+        return 0
+
+    cdef int _try_acquire(self, uint32_t end, uint64_t deadline_ns,
+                          const uint32_t *closed) except -1000:
+        """Take an end's owner word; SHMQ_TIMEOUT if another held it all the time."""
         cdef int status
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, SHMQ_NO_DEADLINE, 1, closed)
+        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:
                 status = shmq_acquire(self.view, &self.view.ends[end], &waiter)
@@ -665,8 +714,29 @@ cdef class Attachment:
                 break
             self._look_at_signals(&waiter)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if status != SHMQ_OK:
-            self._raise_for(status)
+        return status
+
+    cdef int _settle_poll(self) except -1:
+        """See that the poll descriptor says so if the ring is empty: after each take, or try.
+
+        Signals are not looked at: an item that was taken must not be lost to a handler that raises.
+        """
+        cdef int status
+        cdef uint32_t never = 0
+        cdef shmq_waiter waiter
+        if shmq_poll_is_settled(self.view):
+            return 0
+        # The putter of the last item, which is about to let go; or one that was stopped in it.
+        shmq_waiter_init(&waiter, now_ns() + SETTLE_NS, 1, &never)
+        while True:
+            with nogil:
+                status = shmq_acquire(self.view, &self.view.ends[SHMQ_END_TAIL], &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
+        if status == SHMQ_OK:
+            shmq_poll_settle(self.view)
+            shmq_end_release(&self.view.ends[SHMQ_END_TAIL])
         return 0
 
     cdef int shutdown(self, bint immediate, const uint32_t *closed) except -1:
@@ -685,31 +755,52 @@ cdef class Attachment:
         self.ring_bells()
         if not immediate:
             return 0
-        self._discard_all(closed)
-        self._acquire(SHMQ_END_HEAD0, closed)
-        shmq_end_shut(head)
-        shmq_end_release(head)
-        shmq_all_tasks_done(self.view)
-        self.ring_bells()
+        try:
+            self._discard_all(closed)
+        finally:
+            self._acquire(SHMQ_END_HEAD0, closed)
+            shmq_end_shut(head)
+            shmq_end_release(head)
+            self.ring_bells()
         return 0
 
     cdef int _discard_all(self, const uint32_t *closed) except -1:
+        """Take what is in the ring and count it as done, though nobody gets it."""
         cdef shmq_taken taken[64]
-        cdef uint64_t count
+        cdef uint64_t count, head, tail, head_before
+        shmq_snapshot_ends(self.view, &head, &tail)
         while True:
+            head_before = head
             try:
                 # Discarded: no buffer, so nothing is too large for it.
                 self.take(64, NULL, UINT64_MAX, taken, &count, SHMQ_NO_DEADLINE, closed)
             except ShutDown:
+                with nogil:
+                    shmq_pool_trim(self.view, 0)
                 return 0
             except CorruptSegmentError:
+                shmq_snapshot_ends(self.view, &head, &tail)
+                if head == head_before:
+                    raise
                 continue  # passed over
             if taken[0].block != SHMQ_NO_BLOCK:
                 shmq_block_free(self.view, taken[0].block)
+            shmq_tasks_done(self.view, count)
+            shmq_snapshot_ends(self.view, &head, &tail)
+
+    @property
+    def is_shut(self):
+        """Whether the queue was shut down."""
+        return (self.view.ends[SHMQ_END_TAIL].state & SHMQ_END_SHUT) != 0
+
+    @property
+    def unfinished(self):
+        """How many items were put for which nobody called task_done yet."""
+        return shmq_unfinished(self.view)
 
     cdef int task_done(self) except -1:
         """Count an item as done; ValueError when every item that was put is done already."""
-        if not shmq_task_done(self.view):
+        if not shmq_tasks_done(self.view, 1):
             raise ValueError("task_done() called too many times")
         return 0
 
@@ -734,7 +825,8 @@ cdef class Attachment:
     cdef int begin_to_poll(self, const uint32_t *closed) except -1:
         """From here on `poll_fd` is readable while there is something to take."""
         cdef shmq_end *head = &self.view.ends[SHMQ_END_HEAD0]
-        if head.state & SHMQ_END_POLLED:
+        # Not by the state alone: whoever set it may have been killed before it went on.
+        if self.polls:
             return 0
         # Takers first, so that none empties the ring unnoticed once it is settled.
         self._acquire(SHMQ_END_HEAD0, closed)
@@ -743,6 +835,7 @@ cdef class Attachment:
         self._acquire(SHMQ_END_TAIL, closed)
         shmq_poll_settle(self.view)
         shmq_end_release(&self.view.ends[SHMQ_END_TAIL])
+        self.polls = True
         return 0
 
     # ---- looking ----

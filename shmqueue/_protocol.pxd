@@ -15,6 +15,7 @@ cdef extern from "_native/wait.h" nogil:
     ctypedef struct shmq_region:
         uint64_t backed
         uint64_t dirty
+        uint64_t entered
 
     ctypedef struct shmq_growth:
         uint32_t region
@@ -31,6 +32,7 @@ cdef extern from "_native/wait.h" nogil:
         shmq_region *regions
         uint32_t region_count
         uint32_t max_seats
+        uint32_t trim_is_due
         uint64_t asked_bytes
         int64_t allowance_bytes
         void *anchor
@@ -126,6 +128,7 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_END_HEAD0
     enum: SHMQ_END_OPEN
     enum: SHMQ_END_POLLED
+    enum: SHMQ_END_SHUT
 
     uint64_t SHMQ_UNBOUNDED
     enum: SHMQ_FIRST_BACKED
@@ -144,14 +147,16 @@ cdef extern from "_native/wait.h" nogil:
     void shmq_seat_leave(shmq_view *)
     int shmq_seat_is_held(const shmq_view *, uint32_t seat)
     uint32_t shmq_seats_granted(const shmq_view *)
-    void shmq_sweep_after_the_dead(const shmq_view *)
+    void shmq_sweep_after_the_dead(shmq_view *)
+    void shmq_ring_trim(shmq_view *)
     void shmq_end_ring_all(shmq_end *)
     void shmq_end_shut(shmq_end *)
     void shmq_end_release(shmq_end *)
     bint shmq_poll_fd_is_ours(const shmq_view *)
     void shmq_poll_settle(const shmq_view *)
-    bint shmq_task_done(const shmq_view *)
-    void shmq_all_tasks_done(const shmq_view *)
+    bint shmq_poll_is_settled(const shmq_view *)
+    bint shmq_tasks_done(const shmq_view *, uint64_t count)
+    uint64_t shmq_unfinished(const shmq_view *)
     int shmq_join(shmq_view *, shmq_waiter *)
     int shmq_acquire(shmq_view *, shmq_end *, shmq_waiter *)
     bint shmq_has_room(const shmq_view *, uint64_t count)
@@ -167,6 +172,8 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
     uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index, uint64_t size)
     void shmq_block_free(const shmq_view *, uint32_t index)
+    uint64_t shmq_pool_trim(const shmq_view *, uint64_t keep_bytes)
+    bint shmq_pool_is_to_settle(const shmq_view *)
     void shmq_pool_settle(shmq_view *)
     void shmq_pool_give_back(shmq_view *)
     void copy_in(void *, const void *, size_t)

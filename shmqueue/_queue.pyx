@@ -450,6 +450,11 @@ cdef class ObjectQueue:
         if immediate:
             self.pending = None
 
+    @property
+    def is_shutdown(self):
+        """Whether the queue was shut down, by whatever process; ValueError when closed."""
+        return self._open().is_shut
+
     def _task_done(self):
         """Count an item that was got as done; ValueError when all are done already."""
         cdef Attachment attachment = self._open()

@@ -204,15 +204,21 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
   return backed;
 }
 
-/* After a large item was taken: once the ring is empty, a burst is over, and what it took goes back;
- * what a steady flow needs stays. */
-static inline void shmq_pool_settle(shmq_view *view) {
-  const uint64_t keep_bytes = UINT64_C(64) << 20;
-  /* relaxed, all: hints; more than twice what the last trim had to leave is worth another. */
+/* What a steady flow of large items may keep. */
+#define SHMQ_POOL_KEEP (UINT64_C(64) << 20)
+
+/* After a large item was taken: is the ring empty, so that a burst is over, and does it hold more than
+ * a steady flow needs? */
+static inline int shmq_pool_is_to_settle(const shmq_view *view) {
+  /* relaxed, both: hints; more than twice what the last trim had to leave is worth another. */
   uint64_t backed = load_relaxed(&shmq_pool_end(view)->high_water_mark);
   uint64_t least = load_relaxed(&view->pool_left_bytes) * 2;
-  if (backed <= (least > keep_bytes ? least : keep_bytes) || shmq_has_item(view)) return;
-  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, keep_bytes));
+  return backed > (least > SHMQ_POOL_KEEP ? least : SHMQ_POOL_KEEP) && !shmq_has_item(view);
+}
+
+static inline void shmq_pool_settle(shmq_view *view) {
+  /* relaxed: a hint. */
+  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, SHMQ_POOL_KEEP));
 }
 
 /* When nothing has come for a while: what a flow needed goes back, too. */
@@ -282,13 +288,20 @@ static inline shmq_status shmq_pool_sweep(const shmq_view *view) {
 
 /* After somebody died, or after a seat changed hands: frees what the dead hold, as far as that goes
  * without waiting. Correctness doesn't need it. */
-static inline void shmq_sweep_after_the_dead(const shmq_view *view) {
+static inline void shmq_sweep_after_the_dead(shmq_view *view) {
   for (uint32_t end = 0; end < SHMQ_ENDS; end++) {
     /* relaxed: a look; most are free. */
     if (load_relaxed(&view->ends[end].owner) & SHMQ_TAG)
       shmq_end_evict_dead(view, &view->ends[end]);
   }
+  /* One that died between its commit and the descriptor leaves pollers asleep. relaxed: a look. */
+  if (load_relaxed(&shmq_head(view)->state) & SHMQ_END_POLLED &&
+      shmq_end_try_acquire(view, shmq_tail(view))) {
+    shmq_poll_settle(view);
+    shmq_end_release(shmq_tail(view));
+  }
   shmq_pool_sweep(view);
+  shmq_ring_trim(view);
 }
 
 /* ---- getting a block ------------------------------------------------------------------------ */

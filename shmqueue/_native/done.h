@@ -11,7 +11,7 @@
 
 static inline int shmq_all_done(const shmq_view *view) {
   /* acquire, done first: it never passes the tail, so equality with a tail that was read later is
-   * equality at the time of the first read. Pairs with the CAS in shmq_task_done. */
+   * equality at the time of the first read. Pairs with the CAS in shmq_tasks_done. */
   uint64_t done = load_acquire(&shmq_done(view)->sequence);
   return load_acquire(&shmq_tail(view)->sequence) == done; /* acquire: not before done */
 }
@@ -23,24 +23,24 @@ static inline void shmq_done_ring(const shmq_view *view) {
   if (xchg_acq_rel(&shmq_done(view)->owner, 0) != 0) shmq_end_ring_all(shmq_done(view));
 }
 
-/* Counts one item as done; 0 when there is none that isn't. */
-static inline int shmq_task_done(const shmq_view *view) {
+/* How many items were put and not done yet. */
+static inline uint64_t shmq_unfinished(const shmq_view *view) {
+  uint64_t done = load_acquire(&shmq_done(view)->sequence); /* acquire: as in shmq_all_done */
+  int64_t left = (int64_t)(load_acquire(&shmq_tail(view)->sequence) - done); /* acquire: as there */
+  return left > 0 ? (uint64_t)left : 0;
+}
+
+/* Counts items as done; 0 when there are not so many that aren't. */
+static inline int shmq_tasks_done(const shmq_view *view, uint64_t count) {
   shmq_end *done = shmq_done(view);
   uint64_t seen = load_acquire(&done->sequence); /* acquire: pairs with the CAS below */
   do {
     /* acquire: only grows, so an old tail refuses at worst what was not put when we began. */
-    if ((int64_t)(load_acquire(&shmq_tail(view)->sequence) - seen) <= 0) return 0;
+    if ((int64_t)(load_acquire(&shmq_tail(view)->sequence) - seen) < (int64_t)count) return 0;
     /* acq_rel: what was done before the count, for those who join. */
-  } while (!cas_acq_rel(&done->sequence, &seen, seen + 1));
+  } while (!cas_acq_rel(&done->sequence, &seen, seen + count));
   if (shmq_all_done(view)) shmq_done_ring(view);
   return 1;
-}
-
-/* Counts every item as done: those that were discarded. */
-static inline void shmq_all_tasks_done(const shmq_view *view) {
-  while (shmq_task_done(view)) {
-  }
-  shmq_done_ring(view);
 }
 
 #endif

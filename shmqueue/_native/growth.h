@@ -14,12 +14,13 @@ static inline shmq_status shmq_ring_grow(const shmq_view *view, const shmq_growt
   if (!shmq_end_try_acquire(view, pool)) return SHMQ_BUSY;
   /* relaxed: changed under the pool's word, which we hold. */
   uint64_t backed = load_relaxed(&region->backed);
-  if (backed < growth->bytes) {
+  const uint64_t least = growth->bytes < whole ? growth->bytes : whole;
+  if (backed < least) {
     /* As much again as there is, so that a burst asks seldom; in steps that nobody waits for long. */
     uint64_t step = backed < largest_step ? backed : largest_step;
     if (step < SHMQ_FIRST_BACKED) step = SHMQ_FIRST_BACKED;
     uint64_t wanted = shmq_round_up(backed + step, SHMQ_PAGE);
-    if (wanted < growth->bytes) wanted = shmq_round_up(growth->bytes, SHMQ_PAGE);
+    if (wanted < least) wanted = shmq_round_up(least, SHMQ_PAGE);
     if (wanted > whole) wanted = whole;
     uint64_t offset = view->slots_offset + shmq_region_start(growth->region) + backed;
     /* relaxed, before the call: whatever memory it leaves when we are killed in it is found (R3).
@@ -55,13 +56,37 @@ static inline void shmq_ring_go_back(const shmq_view *view, uint64_t sequence, u
   shmq_end_release(head);
 }
 
+/* Gives the memory of a region back that is not in use, in pieces, and lets others have the pool's word
+ * in between. 0 when somebody took it: then the next trim goes on. */
+static inline int shmq_region_give_back(const shmq_view *view, uint32_t index) {
+  const uint64_t piece = UINT64_C(64) << 20;
+  shmq_end *pool = shmq_pool_end(view);
+  shmq_region *region = &view->regions[index];
+  for (;;) {
+    /* relaxed, all: changed under the pool's word, which we hold. Backed again: in use again. */
+    uint64_t bytes = load_relaxed(&region->dirty);
+    if (bytes == 0 || load_relaxed(&region->backed) != 0) return 1;
+    if (bytes > shmq_region_bytes(index)) bytes = shmq_region_bytes(index);
+    uint64_t left = bytes > piece ? bytes - piece : 0;
+    if (!shmq_fd_is_ours(view) ||
+        fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(view->slots_offset + shmq_region_start(index) + left),
+                  (off_t)(bytes - left)) != 0)
+      return 1;
+    store_relaxed(&region->dirty, left);
+    if (left == 0) return 1;
+    shmq_end_release(pool);
+    if (!shmq_end_try_acquire(view, pool)) return 0;
+  }
+}
+
 /* Takes an empty ring back to its first region, and gives the memory of regions that are not in use
  * back to the system. Waits for nobody: if a word is held, the next who empties the ring does it. */
-static void __attribute__((noinline, unused)) shmq_ring_trim(const shmq_view *view) {
+static void __attribute__((noinline, unused)) shmq_ring_trim(shmq_view *view) {
   shmq_end *pool = shmq_pool_end(view), *tail = shmq_tail(view);
   uint64_t head_sequence, position, head_position;
-  uint32_t idle[SHMQ_MAX_REGIONS], idle_count = 0;
-  if (!shmq_end_try_acquire_or_evict(view, pool)) return;
+  store_relaxed(&view->trim_is_due, 0); /* relaxed: private */
+  if (view->region_count == 0 || !shmq_end_try_acquire_or_evict(view, pool)) return;
   if (!shmq_end_try_acquire_or_evict(view, tail)) {
     shmq_end_release(pool);
     return;
@@ -72,27 +97,17 @@ static void __attribute__((noinline, unused)) shmq_ring_trim(const shmq_view *vi
     shmq_ring_go_back(view, sequence, position);
   if (shmq_own_place(view, tail, sequence, &position) &&
       shmq_seen_place(view, shmq_head(view), &head_sequence, &head_position)) {
-    uint32_t first = shmq_region_of(head_position), last = shmq_region_of(position);
+    uint32_t head_region = shmq_region_of(head_position), tail_region = shmq_region_of(position);
     for (uint32_t region = 1; region < view->region_count; region++) {
-      /* relaxed: changed under the pool's word, which we hold. */
-      if (load_relaxed(&view->regions[region].dirty) == 0) continue;
-      int in_use = first <= last ? first <= region && region <= last /* R2 */
-                                 : region == first || region <= last;
-      if (in_use) continue;
-      store_relaxed(&view->regions[region].backed, 0); /* relaxed: we own the tail (R3) */
-      idle[idle_count++] = region;
+      /* relaxed: we own the tail (R3); the next who backs it has the pool's word after us. */
+      if (region != tail_region &&
+          !shmq_region_in_use(view, region, head_region, head_sequence, sequence))
+        store_relaxed(&view->regions[region].backed, 0);
     }
   }
   shmq_end_release(tail);
-  for (uint32_t i = 0; i < idle_count; i++) {
-    shmq_region *region = &view->regions[idle[i]];
-    uint64_t bytes = load_relaxed(&region->dirty); /* relaxed: as above */
-    if (bytes > shmq_region_bytes(idle[i])) bytes = shmq_region_bytes(idle[i]);
-    if (!shmq_fd_is_ours(view) ||
-        fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)(view->slots_offset + shmq_region_start(idle[i])), (off_t)bytes) != 0)
-      continue;
-    store_relaxed(&region->dirty, 0); /* relaxed: as above */
+  for (uint32_t region = 1; region < view->region_count; region++) {
+    if (!shmq_region_give_back(view, region)) return;
   }
   shmq_end_release(pool);
 }

@@ -98,6 +98,8 @@ typedef struct {
 typedef struct {
   uint64_t backed;
   uint64_t dirty;
+  uint64_t entered;
+  uint8_t reserved[8];
 } shmq_region;
 
 /* Line 0 is written under the tail's owner word, line 1 under a head's, line 2 on attaching. */
@@ -167,7 +169,8 @@ enum {
   SHMQ_END_OPEN = 1,
   SHMQ_END_SHUT = 2,   /* moves no more: nothing is put, or nothing is taken */
   SHMQ_END_POLLED = 4, /* head: who empties the ring sees to the poll descriptor */
-  SHMQ_END_ARMED = 8   /* tail: whoever puts next makes the poll descriptor readable */
+  SHMQ_END_ARMED = 8,  /* tail: whoever puts next makes the poll descriptor readable */
+  SHMQ_END_UNSETTLED = 16 /* tail: armed, but the descriptor may be readable still */
 };
 
 /* shmq_slot.flags */
@@ -193,7 +196,7 @@ SHMQ_AT(shmq_end, place, SHMQ_LINE / 2);
 SHMQ_AT(shmq_end, bell, SHMQ_LINE);
 SHMQ_SIZE(shmq_end, 2 * SHMQ_LINE);
 SHMQ_SIZE(shmq_class, 16);
-SHMQ_SIZE(shmq_region, 16);
+SHMQ_SIZE(shmq_region, 32);
 SHMQ_AT(shmq_seat, items_put, 0);
 SHMQ_AT(shmq_seat, items_got, SHMQ_LINE);
 SHMQ_AT(shmq_seat, base, 2 * SHMQ_LINE);
@@ -247,7 +250,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(end, sequence, "next position; stored by the owner, release"),
     SHMQ_FIELD(end, high_water_mark, "tail: most items ever in the ring"),
     SHMQ_FIELD(end, gate, "index of the end that this one may not pass"),
-    SHMQ_FIELD(end, state, "bits: 1 open, 2 shut down, 4 polled (head), 8 poll armed (tail)"),
+    SHMQ_FIELD(end, state, "bits: 1 open, 2 shut down, 4 polled (head), 8 poll armed, 16 unsettled (tail)"),
     SHMQ_FIELD(end, place, "in regions: where `sequence` is; the entry that names it counts"),
     SHMQ_FIELD(end, bell, "futex word of those who wait for this end to move"),
     SHMQ_FIELD(end, batch_wake_sequence, "hint: the position a sleeping batch waits for"),
@@ -256,6 +259,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(class, free_count, "hint: free blocks of this size"),
     SHMQ_FIELD(region, backed, "bytes that may be used; grows under the pool's owner word"),
     SHMQ_FIELD(region, dirty, "bytes that may have memory: stored before they get it"),
+    SHMQ_FIELD(region, entered, "sequence of the first slot in it, the last time"),
     SHMQ_FIELD(seat, items_put, "by all who ever sat here; never reset"),
     SHMQ_FIELD(seat, bytes_put, "payload bytes, as encoded"),
     SHMQ_FIELD(seat, blocked_full_count, "calls that found the ring full and waited"),

@@ -11,12 +11,16 @@
  * a put writes to the descriptor after its commit and before it lets go of the word, and a taker
  * looks at the two sequences under the same word. This is the one system call under an owner word
  * that a put may make; it takes a fraction of a microsecond, and one in a burst makes it.
+ * Who polls, and gets without a limit because the descriptor was readable, must not find the ring
+ * empty; so a taker does not return before the descriptor tells the truth (shmq_poll_is_settled): it
+ * waits for the word, which the putter of that very item may still hold.
  *
  * Kill points. After the commit and before the write: the next put finds ARMED and writes. After the
- * write: it writes once more. A taker arms first and reads then: killed in between, or before it got
- * to either, it leaves a descriptor that is readable although the ring is empty, until the next who
- * looks at the empty ring. Only the first case can keep a poller asleep, until somebody puts; a
- * blocked get is not concerned.
+ * write: it writes once more. A taker killed before it settled the descriptor leaves it readable
+ * until another one looks at the empty ring; UNSETTLED tells that one of a taker that was killed
+ * while it settled. Only the first case can keep a poller asleep, until somebody puts or attaches; a
+ * blocked get is not concerned. (Writing before the commit would turn it into a descriptor that is
+ * readable for nothing, which is worse for those who get without a limit then.)
  */
 #ifndef SHMQ_POLL_H
 #define SHMQ_POLL_H
@@ -52,26 +56,25 @@ static inline void shmq_poll_settle(const shmq_view *view) {
       load_acquire(&shmq_head(view)->sequence) != load_relaxed(&tail->sequence)) {
     shmq_poll_signal(view);
   } else if (shmq_poll_fd_is_ours(view)) {
-    store_release(&tail->state, state | SHMQ_END_ARMED); /* release: as in shmq_poll_signal */
-    if (read(view->poll_fd, &count, sizeof(count)) < 0) return; /* it was not readable: as wanted */
+    /* release, both: as in shmq_poll_signal. */
+    store_release(&tail->state, state | SHMQ_END_ARMED | SHMQ_END_UNSETTLED);
+    /* EAGAIN: it was not readable. EINTR can't be: it doesn't block. */
+    if (read(view->poll_fd, &count, sizeof(count)) >= 0 || errno == EAGAIN)
+      store_release(&tail->state, (state | SHMQ_END_ARMED) & ~(uint32_t)SHMQ_END_UNSETTLED);
   }
 }
 
-/* By a taker that left the ring empty, or found it so. A tail that is being moved is let be: a put
- * is under way, and whoever takes what it puts comes here again. */
-static void __attribute__((noinline, unused)) shmq_poll_clear(const shmq_view *view) {
-  shmq_end *tail = shmq_tail(view);
-  /* relaxed, both: a look; armed means clear, and what is not empty is not to be cleared. */
-  if (load_relaxed(&tail->state) & SHMQ_END_ARMED ||
-      load_relaxed(&shmq_head(view)->sequence) != load_relaxed(&tail->sequence))
-    return;
-  if (!shmq_end_try_acquire(view, tail)) {
-    if (!shmq_end_evict_dead(view, tail) || !shmq_end_try_acquire(view, tail)) return;
-  }
-  /* acquire, relaxed: as in shmq_poll_settle. Anew: it may have filled meanwhile. */
-  if (load_acquire(&shmq_head(view)->sequence) == load_relaxed(&tail->sequence))
-    shmq_poll_settle(view);
-  shmq_end_release(tail);
+/* Does the descriptor tell the truth about an empty ring, as far as its takers are concerned? */
+static inline int shmq_poll_is_settled(const shmq_view *view) {
+  const shmq_end *tail = shmq_tail(view);
+  /* acquire: the putters of what was taken have let go of the word, and what they did to the state
+   * before they did so is seen. */
+  if (load_acquire(&tail->owner) & SHMQ_TAG) return 0;
+  uint32_t state = load_acquire(&tail->state); /* acquire: not before the owner */
+  if ((state & (SHMQ_END_ARMED | SHMQ_END_UNSETTLED)) == SHMQ_END_ARMED) return 1;
+  /* acquire, tail first: then the ring was not empty when the head was read. */
+  uint64_t sequence = load_acquire(&tail->sequence);
+  return load_acquire(&shmq_head(view)->sequence) != sequence || (state & SHMQ_END_SHUT) != 0;
 }
 
 #endif

@@ -3,8 +3,9 @@
  * In a ring of cells the sequence says where a slot is. Here slots have the length of their items,
  * and follow each other through a region, round and round, as long as what is in the ring fits it.
  * If it doesn't, the tail goes on in a larger region, and the head follows it there. Each region is
- * twice as large as the one before, at an address of its own in the sparse file; once all is taken,
- * the tail comes back to the first one, which is small and warm, and the others lose their memory.
+ * twice as large as the one before, at an address of its own in the sparse file; once there is little
+ * left, the tail comes back to the first one, which is small and warm, and the others lose their
+ * memory.
  *
  * A jump leads from one slot to the next that is not right behind it: at the end of a region, and
  * from region to region. It stands where the slot of its sequence would, with the stamp of it, and
@@ -16,10 +17,9 @@
  *
  * R1  Slots lie within a region and what it has `backed`. Behind the last slot of the tail there is
  *     always room for a jump.
- * R2  In use are the regions on the way from the head's place to the tail's: up from the head's, or,
- *     while the head has not followed the tail back to the first, the head's and up from the first.
- *     The tail goes on only upwards, past the head's; back to the first only when the ring is empty.
- *     So it never enters one that is in use, however old the head is that it saw.
+ * R2  In use are the region that the tail is in, the one that the head is in, and those between:
+ *     `entered` at a sequence in [head, tail). The tail enters none of them. A head that was read a
+ *     while ago, from which all this is judged, is further back: it makes more of them in use.
  * R3  `backed` grows and falls to 0 under the pool's owner word; it falls only while the tail's is
  *     held as well, and only of regions that are not in use. Then, with the pool's word alone, the
  *     memory goes. `dirty` stays until it is gone: a kill in between is made good by the next trim.
@@ -127,6 +127,15 @@ static inline int shmq_follow_jumps(const shmq_view *view, uint64_t sequence, ui
 
 /* ---- room ------------------------------------------------------------------------------------ */
 
+/* Is the region on the way from the head, which is in `head_region` at `head`, to the tail at `tail`,
+ * which is in another one (R2)? By the tail's owner. */
+static inline int shmq_region_in_use(const shmq_view *view, uint32_t region, uint32_t head_region,
+                                     uint64_t head, uint64_t tail) {
+  /* relaxed: written by the tail's owners, ordered by the owner word. */
+  uint64_t entered = load_relaxed(&view->regions[region].entered);
+  return region == head_region || entered - head < tail - head;
+}
+
 /* How far slots may go in a region: what is backed, less the room for a jump (R1). */
 static inline uint64_t shmq_region_limit(const shmq_view *view, uint32_t region) {
   /* acquire: pairs with the release store in shmq_ring_grow: memory before the word for it. */
@@ -136,46 +145,59 @@ static inline uint64_t shmq_region_limit(const shmq_view *view, uint32_t region)
   return shmq_region_start(region) + backed - (backed < SHMQ_JUMP_BYTES ? backed : SHMQ_JUMP_BYTES);
 }
 
-/* By the tail's owner: finds room for a slot of `bytes` at or after *position, where that of
- * `sequence` would come; writes the jump if it is not right there. OK, GROW (with *growth), NO_MEMORY
+/* By the owner of the tail, which stands at `tail`: finds room for a slot of `bytes` at or after
+ * *position, where that of `sequence` would come (a later one, in a batch); writes the jump if it is not right there. OK, GROW (with *growth), NO_MEMORY
  * when the address range is used up, or CORRUPT. `head_sequence`: the head, as far as it is known to
  * have come, for the caller's own accounts. */
 static shmq_status __attribute__((noinline, unused)) shmq_make_room(
-    const shmq_view *view, uint64_t sequence, uint64_t bytes, uint64_t *position,
+    const shmq_view *view, uint64_t tail, uint64_t sequence, uint64_t bytes, uint64_t *position,
     uint64_t *room_end, uint64_t *head_sequence, shmq_growth *growth) {
   uint64_t head;
   uint32_t region = shmq_region_of(*position);
   uint64_t start = shmq_region_start(region), limit = shmq_region_limit(view, region);
   if (!shmq_seen_place(view, shmq_head(view), head_sequence, &head)) return SHMQ_CORRUPT;
   uint32_t head_region = shmq_region_of(head);
-  int is_behind = head_region == region && head > *position; /* we went round, the head did not */
+  int is_alone = head_region == region;         /* no other region is in use */
+  int is_behind = is_alone && head > *position; /* we went round, the head did not */
+  uint64_t end = is_behind ? head - SHMQ_JUMP_BYTES : limit;
 
-  if (is_behind) {
-    limit = head - SHMQ_JUMP_BYTES;
-    if (*position + bytes <= limit) {
-      *room_end = limit;
+  if (*position + bytes <= end) {
+    *room_end = end;
+    return SHMQ_OK;
+  }
+  if (!is_behind) {
+    uint64_t before_head = is_alone ? head - start : 0;
+    uint64_t wanted = *position - start + bytes + SHMQ_JUMP_BYTES;
+    int is_whole = wanted > shmq_region_bytes(region);
+    if (is_alone && region > 0 && *position - head < SHMQ_FIRST_REGION / 2) {
+      /* Back to the first region, which is not in use: what is in the ring is little by now. */
+      shmq_write_jump(view, sequence, *position, 0);
+      *position = 0;
+      *room_end = shmq_region_limit(view, 0);
       return SHMQ_OK;
     }
-  } else {
-    if (*position + bytes <= limit) {
-      *room_end = limit;
-      return SHMQ_OK;
-    }
-    if (head_region == region && start + bytes + SHMQ_JUMP_BYTES <= head) {
+    /* Round, if there is no more to be had here; in the first region, which is to stay small, also
+     * if most of it is free. A larger one is used up before the next is entered, so that a region
+     * is entered for a backlog of its size and not for less. */
+    if (bytes + SHMQ_JUMP_BYTES <= before_head &&
+        (is_whole || (region == 0 && before_head > (limit - start) / 2))) {
       shmq_write_jump(view, sequence, *position, start);
       *position = start;
       *room_end = head - SHMQ_JUMP_BYTES;
       return SHMQ_OK;
     }
-    growth->region = region;
-    growth->bytes = *position - start + bytes + SHMQ_JUMP_BYTES;
-    if (growth->bytes <= shmq_region_bytes(region)) return SHMQ_GROW;
+    if (!is_whole) {
+      growth->region = region;
+      growth->bytes = wanted;
+      return SHMQ_GROW;
+    }
   }
 
-  /* On to the next larger one that the head is not in (R2). */
+  /* On to the next larger one that is not in use; those that this batch has entered are smaller. */
   uint32_t next = region + 1;
   while (next < view->region_count &&
-         (next == head_region || bytes + SHMQ_JUMP_BYTES > shmq_region_bytes(next)))
+         (shmq_region_in_use(view, next, head_region, *head_sequence, tail) ||
+          bytes + SHMQ_JUMP_BYTES > shmq_region_bytes(next)))
     next++;
   if (next >= view->region_count) return SHMQ_NO_MEMORY;
   start = shmq_region_start(next);
@@ -185,13 +207,15 @@ static shmq_status __attribute__((noinline, unused)) shmq_make_room(
     growth->bytes = bytes + SHMQ_JUMP_BYTES;
     return SHMQ_GROW;
   }
+  /* relaxed: ordered by the owner word. Killed before the commit: in use for longer than it is. */
+  store_relaxed(&view->regions[next].entered, sequence);
   shmq_write_jump(view, sequence, *position, start);
   *position = start;
   *room_end = limit;
   return SHMQ_OK;
 }
 
-/* After the ring was emptied in another region than the first: see growth.h. */
-static void shmq_ring_trim(const shmq_view *view);
+/* Back to the first region, and memory to the system: see growth.h. */
+static void shmq_ring_trim(shmq_view *view);
 
 #endif

@@ -122,11 +122,14 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(
       uint64_t position = (uint64_t)(at - view->slots);
       step = shmq_record_bytes(record->length);
       if (__builtin_expect(position + step > cursor->room_end, 0)) {
-        shmq_status status = shmq_make_room(view, sequence + i, step, &position, &cursor->room_end,
-                                            &cursor->gate_sequence, growth);
+        shmq_status status = shmq_make_room(view, sequence, sequence + i, step, &position,
+                                            &cursor->room_end, &cursor->gate_sequence, growth);
         if (status != SHMQ_OK) {
           cursor->next_slot = NULL; /* no place is this one: the room that was found is not kept */
           shmq_end_release(tail);
+          /* For the rest of the batch at once: each attempt begins with its first item. */
+          while (status == SHMQ_GROW && ++i < count)
+            growth->bytes += shmq_record_bytes(records[i].length);
           return status;
         }
         at = view->slots + position;
@@ -205,6 +208,7 @@ static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_vie
 /* Takes 1..max_items items into `buffer`: OK (with *count), EMPTY, BUSY, SHUTDOWN, NEED (taken[0]
  * says how many bytes the first item wants; nothing was taken), or CORRUPT (a slot that contradicts
  * itself is passed over, so that the next call goes on).
+ * Sets view->trim_is_due where shmq_ring_trim should be called now, which may take a while.
  * Without a buffer, what is taken is not copied: it is discarded.
  * An item in a block comes alone: OK with taken[0].block, which is the caller's from then on. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_take(
@@ -230,8 +234,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
       shmq_status why = depth == 0 ? shmq_why_empty(view, sequence) : SHMQ_CORRUPT;
       int is_large = why != SHMQ_CORRUPT && shmq_head_is_in_larger_region(view, sequence);
       shmq_end_release(head);
-      if (why == SHMQ_EMPTY && state & SHMQ_END_POLLED) shmq_poll_clear(view);
-      if (is_large) shmq_ring_trim(view);
+      if (is_large) store_relaxed(&view->trim_is_due, 1); /* relaxed: private, as below */
       return why;
     }
   }
@@ -312,7 +315,6 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
   }
   cursor->next_sequence = sequence + done;
   cursor->next_slot = at;
-  const int is_emptied = sequence + done == cursor->gate_sequence;
   int is_to_trim = 0;
   if (in_regions) {
     const uint64_t position = (uint64_t)(at - view->slots);
@@ -338,8 +340,8 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
    * shmq_try_put. */
   store_release(&head->sequence, sequence + done);
   shmq_end_release(head);
-  if (__builtin_expect(state & SHMQ_END_POLLED, 0) && is_emptied) shmq_poll_clear(view);
-  if (__builtin_expect(is_to_trim, 0)) shmq_ring_trim(view);
+  /* relaxed: private to this process, read by the caller. */
+  if (__builtin_expect(is_to_trim, 0)) store_relaxed(&view->trim_is_due, 1);
   __builtin_prefetch(at, 0);
   *count = done;
   return status;

@@ -82,6 +82,7 @@ typedef struct {
   dev_t device;
   ino_t inode;
 
+  uint32_t trim_is_due; /* the ring left a region, whose memory should go back */
   uint64_t asked_bytes; /* what was wanted when reserving last answered ASK */
   uint64_t pool_left_bytes; /* what the last trim of the pool left backed */
   int64_t allowance_bytes; /* that may be reserved before the caller is asked again */

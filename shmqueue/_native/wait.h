@@ -31,12 +31,13 @@ typedef struct {
   shmq_end *bell_end;    /* the end whose bell it slept on for a single item, if it did */
   shmq_end *owner_end;   /* the end on whose owner word it slept, if it did */
   int slept;
+  int saw_shut; /* and made the attempt that it was worth */
   unsigned counted; /* the states that this call was counted for, as bits */
 } shmq_waiter;
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
                                     const uint32_t *closed) {
-  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0};
+  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0, 0};
   *waiter = fresh;
 }
 
@@ -111,6 +112,13 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
   }
   shmq_end_flag(waiter->end, batch ? SHMQ_BATCH_AWAITED : SHMQ_AWAITED);
   if (shmq_may_go_on(view, waiter)) return SHMQ_OK;
+  /* acquire: who shuts the tail rings the bell afterwards, which the futex compares; if that came
+   * before our look at the bell, the state is seen here. */
+  if (waiter->why != SHMQ_UNFINISHED && load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT &&
+      !waiter->saw_shut) {
+    waiter->saw_shut = 1;
+    return SHMQ_OK;
+  }
   /* relaxed: whoever sets it rings the bells afterwards, which the futex compares. */
   if (load_relaxed(waiter->closed)) return SHMQ_CLOSED;
   waiter->slept = 1;

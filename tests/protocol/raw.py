@@ -30,7 +30,7 @@ SIZES = {
     "jump": 8,
     "block_ref": 16,
     "block": 64,
-    "region": 16,
+    "region": 32,
 }
 
 
