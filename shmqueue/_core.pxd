@@ -42,19 +42,13 @@ cdef class Attachment:
     cdef int block_drop(self, const shmq_block_ref *ref) except -1
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1
     cdef uint64_t size(self) noexcept
-    cdef int shutdown(self, bint immediate, const uint32_t *closed) except -1
-    cdef int _discard_all(self, const uint32_t *closed) except -1
-    cdef int task_done(self) except -1
-    cdef int join(self, const uint32_t *closed) except -1
     cdef int begin_to_poll(self, const uint32_t *closed) except -1
     cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1
-    cdef int _try_acquire(self, uint32_t end, uint64_t deadline_ns,
-                          const uint32_t *closed) except -1000
     cdef int _settle_poll(self) except -1
     cdef bint _is_to_tidy(self) noexcept
     cdef int _tidy_up(self) except -1
     cdef bint is_mine(self) noexcept
-    cdef int _allow_memory(self, shmq_waiter *waiter) except -1
+    cdef bint _allow_memory(self, shmq_waiter *waiter) except -1
     cdef int _see_to_descriptor(self) except -1
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1

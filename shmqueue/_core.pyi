@@ -3,29 +3,6 @@ from typing import Any
 
 from typing_extensions import Self, disjoint_base
 
-def layout_fields() -> list[tuple[str, str, int, int, str]]: ...
-def layout_version() -> int: ...
-def plan_segment(
-    capacity: int,
-    item_size: int,
-    max_processes: int,
-    pool_limit_bytes: int,
-    region_count: int = 0,
-) -> tuple[int, list[tuple[int, int]]]: ...
-def region_limit_bytes(region_count: int) -> int: ...
-def format_segment(
-    fd: int,
-    capacity: int,
-    item_size: int,
-    max_processes: int,
-    pool_limit_bytes: int,
-    region_count: int,
-    serializer: int,
-    serializer_name: bytes,
-    uuid: bytes,
-    created_realtime_ns: int,
-) -> None: ...
-
 @disjoint_base
 class Attachment:
     path: str
@@ -53,8 +30,6 @@ class Attachment:
     def unfinished(self) -> int: ...
     def qsize(self) -> int: ...
     def ring_bells(self) -> None: ...
-    def snapshot(self) -> dict[str, Any]: ...
-    def seat_rows(self) -> list[dict[str, Any]]: ...
     def put_payloads(
         self, payloads: Sequence[tuple[int, bytes]], timeout: float | None = None
     ) -> None: ...

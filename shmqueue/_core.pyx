@@ -12,30 +12,24 @@ import os
 import threading
 from queue import Empty, Full
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport UINT64_MAX, int64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
     SHMQ_ASK,
-    SHMQ_BYTE_ORDER,
     SHMQ_CLOSED,
     SHMQ_CORRUPT,
     SHMQ_END_DONE,
     SHMQ_END_HEAD0,
-    SHMQ_END_OPEN,
     SHMQ_END_POLLED,
     SHMQ_END_POOL,
     SHMQ_END_SHUT,
     SHMQ_END_TAIL,
-    SHMQ_FIELD_COUNT,
-    SHMQ_FIRST_BACKED,
     SHMQ_INTERRUPTED,
-    SHMQ_LAYOUT_VERSION,
-    SHMQ_MAGIC,
     SHMQ_NEED,
     SHMQ_NO_BLOCK,
     SHMQ_NO_MEMORY,
@@ -44,10 +38,7 @@ from shmqueue._protocol cimport (
     SHMQ_SHUTDOWN,
     SHMQ_SYSTEM,
     SHMQ_TIMEOUT,
-    SHMQ_TRUNCATED,
     SHMQ_UNBOUNDED,
-    SHMQ_VERSION,
-    SHMQ_WRONG_BYTE_ORDER,
     copy_in,
     copy_out,
     now_ns,
@@ -55,21 +46,14 @@ from shmqueue._protocol cimport (
     shmq_block_bytes,
     shmq_block_free,
     shmq_block_take,
-    shmq_counters,
     shmq_end,
     shmq_end_release,
     shmq_end_ring_all,
-    shmq_end_shut,
     shmq_epoch_begin,
     shmq_fd_is_ours,
-    shmq_fields,
     shmq_growth,
     shmq_has_room,
     shmq_header,
-    shmq_header_check,
-    shmq_header_checksum,
-    shmq_join,
-    shmq_plan,
     shmq_poll_fd_is_ours,
     shmq_poll_is_settled,
     shmq_poll_settle,
@@ -78,20 +62,12 @@ from shmqueue._protocol cimport (
     shmq_pool_settle,
     shmq_pool_trim,
     shmq_put,
-    shmq_region_start,
     shmq_ring_trim,
-    shmq_seat_is_held,
     shmq_seat_leave,
-    shmq_seat_snapshot,
     shmq_seat_take,
-    shmq_seats_granted,
-    shmq_snapshot,
     shmq_snapshot_ends,
-    shmq_snapshot_seat,
-    shmq_snapshot_take,
     shmq_sweep_after_the_dead,
     shmq_take,
-    shmq_tasks_done,
     shmq_try_put,
     shmq_try_take,
     shmq_unfinished,
@@ -104,14 +80,8 @@ from shmqueue._protocol cimport (
 )
 
 from shmqueue import memory
-from shmqueue.errors import (
-    CorruptSegmentError,
-    ForeignSegmentError,
-    NoFreeSeatError,
-    SegmentVersionError,
-    ShutDown,
-    TruncatedSegmentError,
-)
+from shmqueue._format import HEADER_BYTES, check_header, region_limit_bytes
+from shmqueue.errors import CorruptSegmentError, ForeignSegmentError, NoFreeSeatError, SegmentVersionError, ShutDown, TruncatedSegmentError
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *, size_t, int, int, int, int64_t)
@@ -154,115 +124,6 @@ os.register_at_fork(
     after_in_parent=lambda: _process_lock.release(),
     after_in_child=_after_fork_in_child,
 )
-
-
-def layout_fields():
-    """The memory layout: (structure, field, offset, size, meaning) of every field."""
-    return [
-        (
-            shmq_fields[i].structure.decode(),
-            shmq_fields[i].field.decode(),
-            shmq_fields[i].offset,
-            shmq_fields[i].size,
-            shmq_fields[i].meaning.decode(),
-        )
-        for i in range(SHMQ_FIELD_COUNT)
-    ]
-
-
-def layout_version():
-    """The version of the memory layout that this build reads and writes."""
-    return SHMQ_LAYOUT_VERSION
-
-
-def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_count=0):
-    """Say how large a segment of this geometry is.
-
-    Returns
-    -------
-    int
-        Length of the file in bytes.
-    list of tuple of int
-        What of it is reserved from the start: offsets and lengths in bytes.
-
-    Raises
-    ------
-    ValueError
-        If no segment can have this geometry.
-    """
-    cdef shmq_header header
-    memset(&header, 0, sizeof(header))
-    if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes, region_count):
-        raise ValueError(
-            f"capacity={capacity} slots for items of {item_size} bytes are more than one segment"
-            " can hold (64 TiB); larger items than item_size need no larger slots"
-        )
-    if region_count == 0:
-        return header.segment_bytes, [(0, header.blocks_offset)]
-    return header.segment_bytes, [
-        (0, (header.seats_offset + 4095) // 4096 * 4096),
-        (header.slots_offset, SHMQ_FIRST_BACKED),
-    ]
-
-
-def region_limit_bytes(region_count):
-    """How many bytes of items a ring of so many regions holds, at most."""
-    return shmq_region_start(region_count)
-
-
-def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes, region_count,
-                   int serializer, bytes serializer_name not None, bytes uuid not None,
-                   created_realtime_ns):
-    """Write the header of a new segment into a file whose memory is already reserved."""
-    cdef shmq_header header
-    cdef shmq_header *shared
-    cdef shmq_end *ends
-    cdef uint32_t i
-    memset(&header, 0, sizeof(header))
-    if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
-                                        pool_limit_bytes, region_count):
-        raise ValueError("no segment can have this geometry")
-    if len(serializer_name) >= sizeof(header.serializer_name):
-        raise ValueError(
-            f"the serializer's name must be shorter than {sizeof(header.serializer_name)} bytes:"
-            f" {serializer_name!r}"
-        )
-    memcpy(header.serializer_name, PyBytes_AS_STRING(serializer_name), len(serializer_name))
-    header.layout_version = SHMQ_LAYOUT_VERSION
-    header.byte_order = SHMQ_BYTE_ORDER
-    memcpy(header.uuid, PyBytes_AS_STRING(uuid), 16)
-    header.serializer = serializer
-    header.created_realtime_ns = created_realtime_ns
-    header.head_count = 1
-    header.magic = SHMQ_MAGIC
-    header.checksum = shmq_header_checksum(header)
-    # What is written here: header, ends and regions, at the beginning of what is reserved.
-    cdef void *base = mmap(NULL, header.seats_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-    if base == <void *>-1:
-        error = c_errno
-        raise OSError(error, f"cannot map a new segment: {os.strerror(error)}")
-    shared = <shmq_header *>base
-    cdef uint64_t magic = header.magic
-    header.magic = 0
-    shared[0] = header
-    cdef shmq_view view
-    shmq_view_set(&view, <uint8_t *>base, &header)
-    ends = view.ends
-    ends[SHMQ_END_TAIL].state = SHMQ_END_OPEN
-    ends[SHMQ_END_TAIL].gate = SHMQ_END_HEAD0
-    ends[SHMQ_END_POOL].state = SHMQ_END_OPEN
-    ends[SHMQ_END_DONE].state = SHMQ_END_OPEN
-    ends[SHMQ_END_HEAD0].state = SHMQ_END_OPEN
-    ends[SHMQ_END_HEAD0].gate = SHMQ_END_TAIL
-    ends[SHMQ_END_TAIL].place[1].sequence = UINT64_MAX
-    ends[SHMQ_END_HEAD0].place[1].sequence = UINT64_MAX
-    for i in range(region_count):
-        view.regions[i].entered = UINT64_MAX
-    if region_count > 0:
-        view.regions[0].backed = view.regions[0].dirty = SHMQ_FIRST_BACKED
-    # Last; and the segment has no name yet, so nobody sees a half-written one anyhow.
-    shared.magic = magic
-    munmap(base, header.seats_offset)
 
 
 cdef class Attachment:
@@ -309,11 +170,9 @@ cdef class Attachment:
         status = os.fstat(fd)
         self.view.device = status.st_dev
         self.view.inode = status.st_ino
-        text = os.pread(fd, sizeof(header), 0)
-        memset(&header, 0, sizeof(header))
-        memcpy(&header, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-        _raise_for_header(shmq_header_check(&header, status.st_size), path, &header,
-                          status.st_size)
+        text = os.pread(fd, HEADER_BYTES, 0)
+        check_header(text, status.st_size, path)
+        memcpy(&header, PyBytes_AS_STRING(text), sizeof(header))
         cdef void *base = mmap(NULL, header.segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                                0)
         if base == <void *>-1:
@@ -385,7 +244,9 @@ cdef class Attachment:
         for way in ways:
             try:
                 fd = os.open(way, os.O_RDWR | os.O_CLOEXEC)
-            except OSError:
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    raise
                 continue
             status = os.fstat(fd)
             if status.st_ino == self.view.inode and status.st_dev == self.view.device:
@@ -450,6 +311,7 @@ cdef class Attachment:
                  const uint32_t *closed) except -1:
         """Put all records or none; raises Full, ValueError when closed, or what a signal raises."""
         cdef shmq_growth growth
+        growth.is_refused = 0
         # The common case stands alone: without a loop, a waiter, or the GIL's release.
         if shmq_view_is_mine(self.view) and count == 1:
             if shmq_try_put(self.view, records, 1, &growth) == SHMQ_OK:
@@ -473,7 +335,7 @@ cdef class Attachment:
             if status == SHMQ_INTERRUPTED:
                 self._look_at_signals(&waiter)
             elif status == SHMQ_ASK:
-                self._allow_memory(&waiter)
+                waiter.growth_is_refused = not self._allow_memory(&waiter)
             else:
                 break
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
@@ -485,22 +347,25 @@ cdef class Attachment:
             self._raise_no_memory(sum([records[i].length for i in range(count)]))
         self._raise_for(status)
 
-    cdef int _allow_memory(self, shmq_waiter *waiter) except -1:
+    cdef bint _allow_memory(self, shmq_waiter *waiter) except -1:
         """Let the protocol reserve as much as it asked for, if the machine has it."""
         cdef uint64_t wanted = self.view.asked_bytes
-        headroom = memory.headroom_bytes()
-        if headroom < wanted:
-            # What the dead held, and what nobody uses, may be enough.
-            with nogil:
-                shmq_sweep_after_the_dead(self.view)
-                shmq_pool_trim(self.view, 0)
+        try:
             headroom = memory.headroom_bytes()
-        if headroom < wanted:
+            if headroom < wanted:
+                # What the dead held, and what nobody uses, may be enough.
+                with nogil:
+                    shmq_sweep_after_the_dead(self.view)
+                    shmq_pool_trim(self.view, 0)
+                headroom = memory.headroom_bytes()
+        except BaseException:
             shmq_waiter_end(self.view, waiter, True)
-            self._raise_no_memory(wanted, headroom)
+            raise
+        if headroom < wanted:
+            return False
         # A little ahead, so that a burst doesn't ask at each step.
         self.view.allowance_bytes += max(wanted, min(headroom // 16, 64 << 20))
-        return 0
+        return True
 
     cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                   shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
@@ -626,7 +491,9 @@ cdef class Attachment:
             if status == SHMQ_INTERRUPTED:
                 self._look_at_signals(&waiter)
             elif status == SHMQ_ASK:
-                self._allow_memory(&waiter)
+                if not self._allow_memory(&waiter):
+                    status = SHMQ_NO_MEMORY
+                    break
             else:
                 break
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
@@ -669,44 +536,35 @@ cdef class Attachment:
                 shmq_pool_settle(self.view)
         return 0
 
-    def _raise_no_memory(self, wanted, headroom=None):
-        if headroom is not None:
-            where = f"available {headroom} before this machine or control group runs out of memory"
-        elif self.named:
+    def _raise_no_memory(self, wanted):
+        # What a batch took on the way, before it was refused, goes back.
+        with nogil:
+            shmq_ring_trim(self.view)
+        limits = f"{self.view.pool_limit_bytes} for all large items of this queue"
+        available = memory.headroom_bytes()
+        where = "to this machine or control group"
+        if self.named:
             system = os.fstatvfs(self.view.fd)
-            where = (
-                f"available {system.f_bavail * system.f_frsize} in {os.path.dirname(self.path)}"
-                f" and at most {self.view.pool_limit_bytes} for all large items of this queue"
-            )
+            if system.f_bavail * system.f_frsize <= available:
+                available = system.f_bavail * system.f_frsize
+                where = f"in {os.path.dirname(self.path)}"
         else:
-            where = (
-                f"available {memory.headroom_bytes()}, and at most"
-                f" {region_limit_bytes(self.view.region_count)} for the small items and"
-                f" {self.view.pool_limit_bytes} for the large items of one queue"
-            )
+            limits += f", {region_limit_bytes(self.view.region_count)} for all small ones"
         raise OSError(
             errno.ENOSPC,
-            f"no shared memory for the item: wanted {wanted} bytes, {where}; the queue is as"
-            " before",
+            f"no shared memory for the item: wanted {wanted} bytes, available {available} {where};"
+            f" at most {limits}; the queue is as before",
         )
 
     # ---- shutting down, being done, being polled ----
 
     cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1:
         """Take an end's owner word, however long another holds it."""
-        cdef int status = self._try_acquire(end, SHMQ_NO_DEADLINE, closed)
-        if status != SHMQ_OK:
-            self._raise_for(status)
-        return 0
-
-    cdef int _try_acquire(self, uint32_t end, uint64_t deadline_ns,
-                          const uint32_t *closed) except -1000:
-        """Take an end's owner word; SHMQ_TIMEOUT if another held it all the time."""
         cdef int status
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        shmq_waiter_init(&waiter, SHMQ_NO_DEADLINE, 1, closed)
         while True:
             with nogil:
                 status = shmq_acquire(self.view, &self.view.ends[end], &waiter)
@@ -714,7 +572,9 @@ cdef class Attachment:
                 break
             self._look_at_signals(&waiter)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        return status
+        if status != SHMQ_OK:
+            self._raise_for(status)
+        return 0
 
     cdef int _settle_poll(self) except -1:
         """See that the poll descriptor says so if the ring is empty: after each take, or try.
@@ -739,55 +599,6 @@ cdef class Attachment:
             shmq_end_release(&self.view.ends[SHMQ_END_TAIL])
         return 0
 
-    cdef int shutdown(self, bint immediate, const uint32_t *closed) except -1:
-        """Shut the tail; if `immediate`, discard what is in the ring and shut the head as well.
-
-        Each step leaves a state that makes sense; whoever calls again completes what a call that
-        was interrupted or killed left undone.
-        """
-        cdef shmq_end *tail = &self.view.ends[SHMQ_END_TAIL]
-        cdef shmq_end *head = &self.view.ends[SHMQ_END_HEAD0]
-        self._acquire(SHMQ_END_TAIL, closed)
-        shmq_end_shut(tail)
-        if head.state & SHMQ_END_POLLED:
-            shmq_poll_settle(self.view)
-        shmq_end_release(tail)
-        self.ring_bells()
-        if not immediate:
-            return 0
-        try:
-            self._discard_all(closed)
-        finally:
-            self._acquire(SHMQ_END_HEAD0, closed)
-            shmq_end_shut(head)
-            shmq_end_release(head)
-            self.ring_bells()
-        return 0
-
-    cdef int _discard_all(self, const uint32_t *closed) except -1:
-        """Take what is in the ring and count it as done, though nobody gets it."""
-        cdef shmq_taken taken[64]
-        cdef uint64_t count, head, tail, head_before
-        shmq_snapshot_ends(self.view, &head, &tail)
-        while True:
-            head_before = head
-            try:
-                # Discarded: no buffer, so nothing is too large for it.
-                self.take(64, NULL, UINT64_MAX, taken, &count, SHMQ_NO_DEADLINE, closed)
-            except ShutDown:
-                with nogil:
-                    shmq_pool_trim(self.view, 0)
-                return 0
-            except CorruptSegmentError:
-                shmq_snapshot_ends(self.view, &head, &tail)
-                if head == head_before:
-                    raise
-                continue  # passed over
-            if taken[0].block != SHMQ_NO_BLOCK:
-                shmq_block_free(self.view, taken[0].block)
-            shmq_tasks_done(self.view, count)
-            shmq_snapshot_ends(self.view, &head, &tail)
-
     @property
     def is_shut(self):
         """Whether the queue was shut down."""
@@ -797,30 +608,6 @@ cdef class Attachment:
     def unfinished(self):
         """How many items were put for which nobody called task_done yet."""
         return shmq_unfinished(self.view)
-
-    cdef int task_done(self) except -1:
-        """Count an item as done; ValueError when every item that was put is done already."""
-        if not shmq_tasks_done(self.view, 1):
-            raise ValueError("task_done() called too many times")
-        return 0
-
-    cdef int join(self, const uint32_t *closed) except -1:
-        """Wait until as many items are done as were put."""
-        cdef int status
-        cdef shmq_waiter waiter
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
-        shmq_waiter_init(&waiter, SHMQ_NO_DEADLINE, 1, closed)
-        while True:
-            with nogil:
-                status = shmq_join(self.view, &waiter)
-            if status != SHMQ_INTERRUPTED:
-                break
-            self._look_at_signals(&waiter)
-        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if status != SHMQ_OK:
-            self._raise_for(status)
-        return 0
 
     cdef int begin_to_poll(self, const uint32_t *closed) except -1:
         """From here on `poll_fd` is readable while there is something to take."""
@@ -855,45 +642,6 @@ cdef class Attachment:
         shmq_end_ring_all(&self.view.ends[SHMQ_END_POOL])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_DONE])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_HEAD0])
-
-    def snapshot(self):
-        """Sequences, marks and totals, in items, bytes and nanoseconds.
-
-        Returns
-        -------
-        dict
-            ``oldest_age_ns`` is None when the ring is empty.
-        """
-        cdef shmq_snapshot seen
-        shmq_snapshot_take(self.view, &seen)
-        result = _counters_dict(&seen.totals)
-        result["tail"] = seen.tail
-        result["head"] = seen.head
-        result["high_water_mark"] = seen.high_water_mark
-        result["pool_bytes"] = seen.pool_bytes
-        result["pool_free_bytes"] = seen.pool_free_bytes
-        result["oldest_age_ns"] = (
-            max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
-        )
-        return result
-
-    def seat_rows(self):
-        """A dict for each seat that is taken, or that its last holder left by dying."""
-        cdef shmq_seat_snapshot row
-        cdef uint32_t index
-        cdef uint64_t now = now_ns()
-        rows = []
-        for index in range(shmq_seats_granted(self.view)):
-            if not shmq_snapshot_seat(self.view, index, &row):
-                continue
-            seen = _counters_dict(&row.own)
-            seen["seat"] = index
-            seen["pid"] = row.pid
-            seen["alive"] = shmq_seat_is_held(self.view, index) != 0
-            seen["attached_ns"] = max(0, <int64_t>(now - row.attached_ns))
-            seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))
-            rows.append(seen)
-        return rows
 
     # ---- raw payloads, for tests and tools: no codec ----
 
@@ -952,45 +700,3 @@ cdef uint64_t _deadline(timeout) except? 1:
     if timeout <= 0:
         return AT_ONCE
     return now_ns() + <uint64_t>(timeout * 1e9)
-
-
-cdef _counters_dict(const shmq_counters *counters):
-    return {
-        "items_put": counters.items_put,
-        "items_got": counters.items_got,
-        "bytes_put": counters.bytes_put,
-        "bytes_got": counters.bytes_got,
-        "blocked_full_count": counters.blocked_full_count,
-        "blocked_full_ns": counters.blocked_full_ns,
-        "blocked_empty_count": counters.blocked_empty_count,
-        "blocked_empty_ns": counters.blocked_empty_ns,
-        "takeovers": counters.takeovers,
-    }
-
-
-cdef int _raise_for_header(int status, str path, const shmq_header *header,
-                           file_bytes) except -1:
-    if status == SHMQ_OK:
-        return 0
-    if status == SHMQ_TRUNCATED:
-        raise TruncatedSegmentError(
-            f"{path} is cut off: it has {file_bytes} bytes"
-            + (
-                f", its header says {header.segment_bytes}"
-                if file_bytes >= <uint64_t>sizeof(shmq_header)
-                else f", a header alone has {sizeof(shmq_header)}"
-            )
-        )
-    if status == SHMQ_VERSION:
-        raise SegmentVersionError(
-            f"{path} has layout version {header.layout_version}, this build of shmqueue reads"
-            f" version {SHMQ_LAYOUT_VERSION}: use one version of shmqueue in all processes, or"
-            " unlink the segment and create it anew"
-        )
-    if status == SHMQ_WRONG_BYTE_ORDER:
-        raise SegmentVersionError(f"{path} was made by a machine of another byte order")
-    if status == SHMQ_CORRUPT:
-        raise CorruptSegmentError(
-            f"the header of {path} was overwritten: its fields don't agree with its checksum"
-        )
-    raise ForeignSegmentError(f"{path} is not a shmqueue segment: something else made it")

@@ -19,6 +19,7 @@ cdef extern from "_native/wait.h" nogil:
 
     ctypedef struct shmq_growth:
         uint32_t region
+        uint32_t is_refused
         uint64_t bytes
 
     ctypedef struct shmq_view:
@@ -73,7 +74,7 @@ cdef extern from "_native/wait.h" nogil:
     uint64_t SHMQ_NO_DEADLINE
 
     ctypedef struct shmq_waiter:
-        pass
+        uint32_t growth_is_refused
 
     uint64_t now_ns()
 

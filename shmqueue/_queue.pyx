@@ -25,6 +25,7 @@ from shmqueue._codec cimport (
     payload_clear,
 )
 from shmqueue._core cimport AT_ONCE, Attachment
+from shmqueue._ending cimport join, shutdown, task_done
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_NO_BLOCK,
@@ -446,7 +447,7 @@ cdef class ObjectQueue:
         raise ShutDown, gets do once the queue is empty.
         """
         cdef Attachment attachment = self._open()
-        attachment.shutdown(bool(immediate), &self.closed_flag)
+        shutdown(attachment, bool(immediate), &self.closed_flag)
         if immediate:
             self.pending = None
 
@@ -458,12 +459,12 @@ cdef class ObjectQueue:
     def _task_done(self):
         """Count an item that was got as done; ValueError when all are done already."""
         cdef Attachment attachment = self._open()
-        attachment.task_done()
+        task_done(attachment)
 
     def _join(self):
         """Wait until as many items are done as were put."""
         cdef Attachment attachment = self._open()
-        attachment.join(&self.closed_flag)
+        join(attachment, &self.closed_flag)
 
     def _fileno(self):
         """Return the descriptor that polls readable while there is an item, or after a shutdown.

@@ -17,7 +17,9 @@ import weakref
 from typing import Any
 
 from shmqueue import memory
-from shmqueue._core import Attachment, format_segment, plan_segment, region_limit_bytes
+from shmqueue._core import Attachment
+from shmqueue._format import format_segment, plan_segment, region_limit_bytes
+from shmqueue._inspect import seat_rows
 from shmqueue.errors import ForeignSegmentError, SegmentError
 from shmqueue.serializers import CUSTOM, Choice, choose, find
 
@@ -478,7 +480,7 @@ def describe(path: str) -> str:
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
     own = os.getpid()
-    pids = sorted({row["pid"] for row in attachment.seat_rows() if row["alive"]})
+    pids = sorted({row["pid"] for row in seat_rows(attachment) if row["alive"]})
     who = [f"{own} (this process)" if pid == own else str(pid) for pid in pids]
     if not was_attached:
         who = [str(pid) for pid in pids if pid != own]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shmqueue import _inspect
 from shmqueue._core import Attachment
 
 __all__ = ["metrics"]
@@ -36,7 +37,7 @@ def _seat(row: dict[str, Any]) -> dict[str, Any]:
 
 def metrics(attachment: Attachment) -> dict[str, Any]:
     """Return the metrics of a queue, as `SharedMemoryQueue.get_metrics` documents them."""
-    seen = attachment.snapshot()
+    seen = _inspect.snapshot(attachment)
     size = seen["tail"] - seen["head"]
     oldest = seen["oldest_age_ns"]
     return {
@@ -49,5 +50,5 @@ def metrics(attachment: Attachment) -> dict[str, Any]:
         "oldest_item_age_seconds": None if oldest is None else oldest / NS_PER_SECOND,
         "pool_bytes": seen["pool_bytes"],
         "pool_free_bytes": seen["pool_free_bytes"],
-        "seats": [_seat(row) for row in attachment.seat_rows()],
+        "seats": [_seat(row) for row in _inspect.seat_rows(attachment)],
     }

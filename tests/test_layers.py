@@ -40,11 +40,14 @@ ALLOWED = {
     "_codec": {"_pack", "_packed", "_unpack", "_pickling", "errors"},
     # the extension over the protocol
     "_protocol": {"_native/wait", "_native/snapshot"},
-    "_core": {"_protocol", "errors", "memory"},
-    "segment": {"_core", "errors", "memory", "serializers"},
-    "stats": {"_core", "errors"},
+    "_format": {"_protocol", "errors"},
+    "_core": {"_format", "_protocol", "errors", "memory"},
+    "_inspect": {"_core", "_protocol"},
+    "_ending": {"_core", "_protocol", "errors"},
+    "segment": {"_core", "_format", "_inspect", "errors", "memory", "serializers"},
+    "stats": {"_core", "_inspect", "errors"},
     # the queues
-    "_queue": {"_codec", "_core", "_protocol", "errors"},
+    "_queue": {"_codec", "_core", "_ending", "_protocol", "errors"},
     "queue": {"_queue", "_codec", "_core", "segment", "serializers", "stats", "errors"},
     "__init__": {"queue", "segment", "serializers", "errors"},
     # faces: they hold no protocol, and see the package as its users do

@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "layout.md"
 HEAD = """\
 # The layout of a segment
 
-Written by `make docs-table` from `shmqueue._core.layout_fields()`, that is, from the structures of
+Written by `make docs-table` from `shmqueue._format.layout_fields()`, that is, from the structures of
 `shmqueue/_native/layout.h` as the C compiler laid them out. Do not edit; a test compares.
 
 Offsets and sizes are bytes, offsets from the start of the structure. Where the structures stand in
@@ -33,7 +33,7 @@ def render(fields):
 
 
 def main():
-    from shmqueue._core import layout_fields
+    from shmqueue._format import layout_fields
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(

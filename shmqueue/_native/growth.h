@@ -39,19 +39,25 @@ static inline int shmq_end_try_acquire_or_evict(const shmq_view *view, shmq_end 
          (shmq_end_evict_dead(view, end) && shmq_end_try_acquire(view, end));
 }
 
-/* By the owner of pool and tail, with the ring empty: both ends go back to the first region. */
+/* By the owner of pool and tail, with the ring empty: both ends go back to the first region; or the head
+ * does, if whoever took the tail there was killed half-way. */
 static inline void shmq_ring_go_back(const shmq_view *view, uint64_t sequence, uint64_t position) {
   shmq_end *head = shmq_head(view), *tail = shmq_tail(view);
   uint64_t head_position;
   if (!shmq_end_try_acquire_or_evict(view, head)) return;
   /* relaxed: we own both ends. */
   if (load_relaxed(&head->sequence) == sequence &&
-      shmq_own_place(view, head, sequence, &head_position) && head_position == position) {
-    /* Killed between the two stores, the head still finds the way: by this jump. */
-    shmq_write_jump(view, sequence, position, 0);
-    /* relaxed: we own both ends; the jump is read by whoever acquires a tail beyond it. */
-    store_relaxed(&tail->place[load_relaxed(&tail->place[0].sequence) != sequence].position, 0);
-    store_relaxed(&head->place[load_relaxed(&head->place[0].sequence) != sequence].position, 0);
+      shmq_own_place(view, head, sequence, &head_position)) {
+    if (head_position == position && shmq_region_of(position) > 0) {
+      /* Killed between the two stores, the head still finds the way: by this jump. */
+      shmq_write_jump(view, sequence, position, 0);
+      position = 0;
+      /* relaxed: we own the tail; the jump is read by whoever acquires a tail beyond it. */
+      store_relaxed(&tail->place[load_relaxed(&tail->place[0].sequence) != sequence].position, 0);
+    }
+    /* relaxed: we own the head, and no jump is between its place and the tail's any more. */
+    store_relaxed(&head->place[load_relaxed(&head->place[0].sequence) != sequence].position,
+                  position);
   }
   shmq_end_release(head);
 }
@@ -92,8 +98,9 @@ static void __attribute__((noinline, unused)) shmq_ring_trim(shmq_view *view) {
     return;
   }
   uint64_t sequence = load_relaxed(&tail->sequence); /* relaxed: we are its owner */
-  if (shmq_own_place(view, tail, sequence, &position) && shmq_region_of(position) > 0 &&
-      load_acquire(&shmq_head(view)->sequence) == sequence) /* acquire: it was emptied */
+  if (shmq_own_place(view, tail, sequence, &position) &&
+      shmq_seen_place(view, shmq_head(view), &head_sequence, &head_position) &&
+      head_sequence == sequence && (shmq_region_of(position) | shmq_region_of(head_position)) > 0)
     shmq_ring_go_back(view, sequence, position);
   if (shmq_own_place(view, tail, sequence, &position) &&
       shmq_seen_place(view, shmq_head(view), &head_sequence, &head_position)) {

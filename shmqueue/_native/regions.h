@@ -35,7 +35,8 @@ _Static_assert(SHMQ_JUMP_BYTES == SHMQ_RECORD_ALIGNMENT, "a jump fits where any 
 /* What a put needs before it can be tried again: SHMQ_GROW. */
 typedef struct {
   uint32_t region;
-  uint64_t bytes; /* that the region must have backed */
+  uint32_t is_refused; /* by the caller: there is no more memory, what there is must do */
+  uint64_t bytes;      /* that the region must have backed */
 } shmq_growth;
 
 static inline uint64_t shmq_record_bytes(uint64_t length) {
@@ -180,7 +181,8 @@ static shmq_status __attribute__((noinline, unused)) shmq_make_room(
      * if most of it is free. A larger one is used up before the next is entered, so that a region
      * is entered for a backlog of its size and not for less. */
     if (bytes + SHMQ_JUMP_BYTES <= before_head &&
-        (is_whole || (region == 0 && before_head > (limit - start) / 2))) {
+        (is_whole || growth->is_refused ||
+         (region == 0 && before_head > (limit - start) / 2))) {
       shmq_write_jump(view, sequence, *position, start);
       *position = start;
       *room_end = head - SHMQ_JUMP_BYTES;

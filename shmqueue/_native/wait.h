@@ -32,12 +32,13 @@ typedef struct {
   shmq_end *owner_end;   /* the end on whose owner word it slept, if it did */
   int slept;
   int saw_shut; /* and made the attempt that it was worth */
+  uint32_t growth_is_refused; /* the machine has no more memory for the ring */
   unsigned counted; /* the states that this call was counted for, as bits */
 } shmq_waiter;
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
                                     const uint32_t *closed) {
-  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0, 0};
+  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0, 0, 0};
   *waiter = fresh;
 }
 
@@ -178,9 +179,10 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
 static shmq_status shmq_put(shmq_view *view, const shmq_record *records, uint64_t count,
                             shmq_waiter *waiter) {
   for (;;) {
-    shmq_growth growth;
+    shmq_growth growth = {0, waiter->growth_is_refused, 0};
     shmq_status status = shmq_try_put(view, records, count, &growth);
     shmq_end *end = status == SHMQ_FULL ? shmq_head(view) : shmq_tail(view);
+    if (status == SHMQ_GROW && waiter->growth_is_refused) return SHMQ_NO_MEMORY;
     if (status == SHMQ_GROW) {
       status = shmq_ring_grow(view, &growth);
       end = shmq_pool_end(view);

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 import shmqueue
-from shmqueue import SharedMemoryQueue, _core, errors
+from shmqueue import SharedMemoryQueue, _format, errors
 from tests import support
 from tests.api import workers
 from tests.support import SHM
@@ -37,7 +37,7 @@ def _entry(row):
 
 def _field(name):
     """Return offset and size of a field of the header."""
-    for row in _core.layout_fields():
+    for row in _format.layout_fields():
         structure, field, offset, size = _entry(row)
         if (structure, field) == ("header", name):
             return offset, size

@@ -1,11 +1,11 @@
 """docs/layout.md is printed from the code."""
 
-from shmqueue import _core
+from shmqueue import _format
 from tools import field_table
 
 
 def test_the_printed_layout_is_what_the_compiler_laid_out():
-    expected = field_table.render(_core.layout_fields())
+    expected = field_table.render(_format.layout_fields())
     assert field_table.DOCUMENT.read_text() == expected, "run `make docs-table`"
 
 
@@ -22,14 +22,14 @@ def test_a_bar_in_a_meaning_does_not_end_the_cell():
 
 
 def test_no_structure_comes_twice_in_the_field_table():
-    names = [field[0] for field in _core.layout_fields()]
+    names = [field[0] for field in _format.layout_fields()]
     runs = [name for name, before in zip(names, [None, *names], strict=False) if name != before]
     assert len(runs) == len(set(runs))
 
 
 def test_no_two_fields_of_a_structure_overlap():
     ends = {}
-    for structure, field, offset, size, _ in _core.layout_fields():
+    for structure, field, offset, size, _ in _format.layout_fields():
         assert size > 0
         assert offset >= ends.get(structure, 0), f"{structure}.{field} overlaps what is before it"
         ends[structure] = offset + size

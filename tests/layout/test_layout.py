@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from shmqueue import _core
+from shmqueue import _format
 from tests import support
 from tests.protocol.raw import ENDS, HEAD, POOL, SIZES, TAIL, Opener, fields
 
@@ -28,7 +28,7 @@ def open_raw(run_id):
 
 def _structures():
     found = {}
-    for structure, field, offset, size, _ in _core.layout_fields():
+    for structure, field, offset, size, _ in _format.layout_fields():
         found.setdefault(structure, []).append((field, offset, size))
     return found
 
@@ -54,7 +54,7 @@ class TestFields:
 
     @pytest.mark.parametrize("structure", SIZES)
     def test_no_field_crosses_a_cache_line_and_each_has_a_meaning(self, structure):
-        for row in _core.layout_fields():
+        for row in _format.layout_fields():
             if row[0] == structure:
                 assert row[2] // LINE == (row[2] + row[3] - 1) // LINE
                 assert row[4]
@@ -75,7 +75,7 @@ class TestHeader:
         create()
         raw = open_raw()
         assert raw.bytes_at(0, 8) == b"SHMQUEUE"
-        assert raw.get("header", 0, "layout_version") == _core.layout_version()
+        assert raw.get("header", 0, "layout_version") == _format.layout_version()
         assert raw.get("header", 0, "byte_order") == 0x01020304
 
     @pytest.mark.parametrize(("serializer", "number"), [("cloudpickle", 1), ("multiprocessing", 2)])

@@ -3,7 +3,7 @@
 import functools
 import mmap
 
-from shmqueue import _core
+from shmqueue import _format
 from tests import support
 
 TAIL = 0
@@ -37,7 +37,7 @@ SIZES = {
 @functools.cache
 def fields():
     """Return {(structure, field): (offset, size)}."""
-    return {(row[0], row[1]): (row[2], row[3]) for row in _core.layout_fields()}
+    return {(row[0], row[1]): (row[2], row[3]) for row in _format.layout_fields()}
 
 
 def tag(seat, generation):

@@ -6,6 +6,7 @@ from queue import Empty, Full
 
 import pytest
 
+from shmqueue import _inspect
 from shmqueue.errors import CorruptSegmentError
 from tests.protocol.raw import HEAD, TAIL
 from tests.support import LIMIT
@@ -78,10 +79,10 @@ class TestWalks:
     def test_a_batch_without_room_for_all_of_it_leaves_nothing(self, ring, capacity):
         attachment = ring(capacity)
         attachment.put_payloads([payload(0)])
-        before = attachment.snapshot()
+        before = _inspect.snapshot(attachment)
         with pytest.raises(Full):
             attachment.put_payloads(payloads(1, capacity), timeout=0)
-        after = attachment.snapshot()
+        after = _inspect.snapshot(attachment)
         assert (after["head"], after["tail"]) == (before["head"], before["tail"])
         assert after["bytes_put"] == before["bytes_put"]
         assert attachment.take_payloads(capacity) == [payload(0)]
@@ -95,7 +96,7 @@ class TestWalks:
     def test_an_empty_batch_moves_nothing(self, ring, capacity):
         attachment = ring(capacity)
         attachment.put_payloads([])
-        assert attachment.snapshot()["tail"] == 0
+        assert _inspect.snapshot(attachment)["tail"] == 0
 
     def test_more_than_there_is_gives_what_there_is(self, ring, capacity):
         attachment = ring(capacity)
@@ -140,7 +141,7 @@ class TestWalks:
                     assert taken == [model.popleft() for _ in range(min(count, len(model)))]
                     got += len(taken)
                     bytes_got += sum(len(data) for _, data in taken)
-            seen = attachment.snapshot()
+            seen = _inspect.snapshot(attachment)
             assert (seen["tail"], seen["head"]) == (put, got)
             assert (seen["items_put"], seen["items_got"]) == (put, got)
             assert (seen["bytes_put"], seen["bytes_got"]) == (bytes_put, bytes_got)
@@ -163,7 +164,7 @@ class TestSequences:
             attachment.put_payloads(batch, timeout=0)
             assert attachment.qsize() == len(batch)
             assert attachment.take_payloads(capacity, timeout=0) == batch
-        seen = attachment.snapshot()
+        seen = _inspect.snapshot(attachment)
         assert seen["tail"] == seen["head"] > boundary
         attachment.put_payloads(payloads(0, capacity), timeout=0)
         with pytest.raises(Full):
@@ -225,7 +226,7 @@ class TestSlots:
             attachment.put_payloads(payloads(0, 3, most))
             assert attachment.take_payloads(3) == payloads(0, 3, most)
             for number in range(3):
-                place = attachment.snapshot()["tail"] % 3
+                place = _inspect.snapshot(attachment)["tail"] % 3
                 before = [raw.slot_bytes(slot) for slot in range(3)]
                 attachment.put_payloads([payload(number + 7, size)])
                 after = [raw.slot_bytes(slot) for slot in range(3)]
@@ -305,23 +306,23 @@ class TestHighWaterMark:
         attachment = ring(capacity)
         for most in range(1, capacity + 1):
             attachment.put_payloads(payloads(0, most))
-            assert attachment.snapshot()["high_water_mark"] == most
+            assert _inspect.snapshot(attachment)["high_water_mark"] == most
             attachment.take_payloads(most)
-            assert attachment.snapshot()["high_water_mark"] == most
+            assert _inspect.snapshot(attachment)["high_water_mark"] == most
             attachment.put_payloads([payload(0)])
             attachment.take_payloads()
-            assert attachment.snapshot()["high_water_mark"] == most
+            assert _inspect.snapshot(attachment)["high_water_mark"] == most
 
     def test_in_a_large_ring_it_is_exact_from_a_sixteenth_on(self, ring):
         attachment = ring(1600)
         for _ in range(20):
             attachment.put_payloads(payloads(0, 90))
             attachment.take_payloads(90)
-        assert attachment.snapshot()["high_water_mark"] <= 90
+        assert _inspect.snapshot(attachment)["high_water_mark"] <= 90
         for number in range(250):
             attachment.put_payloads([payload(number)])
         attachment.take_payloads(250)
-        assert attachment.snapshot()["high_water_mark"] == 250
+        assert _inspect.snapshot(attachment)["high_water_mark"] == 250
 
 
 class TestSeats:
@@ -329,7 +330,7 @@ class TestSeats:
         attachment = ring(7)
         attachment.put_payloads(payloads(0, 5, 10))
         attachment.take_payloads(3)
-        (row,) = attachment.seat_rows()
+        (row,) = _inspect.seat_rows(attachment)
         assert (row["items_put"], row["items_got"]) == (5, 3)
         assert (row["bytes_put"], row["bytes_got"]) == (50, 30)
         assert row["alive"]
@@ -337,7 +338,7 @@ class TestSeats:
         for timeout in (0, 0.01, 0.02):
             with pytest.raises(Empty):
                 attachment.take_payloads(timeout=timeout)
-        (row,) = attachment.seat_rows()
+        (row,) = _inspect.seat_rows(attachment)
         # Only who waited was blocked.
         assert row["blocked_empty_count"] == 2
         assert row["blocked_empty_ns"] >= 29_000_000

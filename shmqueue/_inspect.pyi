@@ -1,0 +1,6 @@
+from typing import Any
+
+from shmqueue._core import Attachment
+
+def snapshot(attachment: Attachment) -> dict[str, Any]: ...
+def seat_rows(attachment: Attachment) -> list[dict[str, Any]]: ...

@@ -1,0 +1,71 @@
+# cython: binding=False
+"""Looking at a queue from outside, without a lock: what metrics are made of."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from shmqueue._core cimport Attachment
+from shmqueue._protocol cimport (
+    now_ns,
+    shmq_counters,
+    shmq_seat_is_held,
+    shmq_seat_snapshot,
+    shmq_seats_granted,
+    shmq_snapshot,
+    shmq_snapshot_seat,
+    shmq_snapshot_take,
+)
+
+
+def snapshot(Attachment attachment not None):
+    """Sequences, marks and totals, in items, bytes and nanoseconds.
+
+    Returns
+    -------
+    dict
+        ``oldest_age_ns`` is None when the ring is empty.
+    """
+    cdef shmq_snapshot seen
+    shmq_snapshot_take(attachment.view, &seen)
+    result = _counters_dict(&seen.totals)
+    result["tail"] = seen.tail
+    result["head"] = seen.head
+    result["high_water_mark"] = seen.high_water_mark
+    result["pool_bytes"] = seen.pool_bytes
+    result["pool_free_bytes"] = seen.pool_free_bytes
+    result["oldest_age_ns"] = (
+        max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
+    )
+    return result
+
+
+def seat_rows(Attachment attachment not None):
+    """A dict for each seat that is taken, or that its last holder left by dying."""
+    cdef shmq_seat_snapshot row
+    cdef uint32_t index
+    cdef uint64_t now = now_ns()
+    rows = []
+    for index in range(shmq_seats_granted(attachment.view)):
+        if not shmq_snapshot_seat(attachment.view, index, &row):
+            continue
+        seen = _counters_dict(&row.own)
+        seen["seat"] = index
+        seen["pid"] = row.pid
+        seen["alive"] = shmq_seat_is_held(attachment.view, index) != 0
+        seen["attached_ns"] = max(0, <int64_t>(now - row.attached_ns))
+        seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))
+        rows.append(seen)
+    return rows
+
+
+cdef _counters_dict(const shmq_counters *counters):
+    return {
+        "items_put": counters.items_put,
+        "items_got": counters.items_got,
+        "bytes_put": counters.bytes_put,
+        "bytes_got": counters.bytes_got,
+        "blocked_full_count": counters.blocked_full_count,
+        "blocked_full_ns": counters.blocked_full_ns,
+        "blocked_empty_count": counters.blocked_empty_count,
+        "blocked_empty_ns": counters.blocked_empty_ns,
+        "takeovers": counters.takeovers,
+    }
