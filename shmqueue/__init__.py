@@ -10,6 +10,8 @@ GIL), ``_codec`` (objects and bytes), ``segment`` (names), ``_queue`` and ``queu
 
 from queue import Empty, Full
 
+from shmqueue.context import get_context, install, uninstall
+from shmqueue.dropin import JoinableQueue, Queue, SimpleQueue
 from shmqueue.errors import (
     CorruptItemError,
     CorruptSegmentError,
@@ -30,13 +32,19 @@ __all__ = [
     "Empty",
     "ForeignSegmentError",
     "Full",
+    "JoinableQueue",
     "NoFreeSeatError",
+    "Queue",
     "SegmentError",
     "SegmentVersionError",
     "SharedMemoryQueue",
     "ShutDown",
+    "SimpleQueue",
     "TruncatedSegmentError",
+    "get_context",
+    "install",
     "register_serializer",
+    "uninstall",
     "unlink",
 ]
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m shmqueue demo``."""
+"""The command line: ``python -m shmqueue demo`` and ``run``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _DEMO = """\
 Put every source file of the running Python's standard library into a named queue, tokenise and
 count them in separate programs, kill one of those on the way, and compare all that was counted with
 a serial computation, and the time with multiprocessing.Queue.
+"""
+
+_RUN = """\
+Run a program with the queues of shmqueue in the place of multiprocessing's, also those of its Pools
+and ProcessPoolExecutors, and in the processes that it starts.
 """
 
 
@@ -47,6 +52,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="take only N of the library's files, spread evenly (default: all of them)",
     )
+    run = commands.add_parser(
+        "run",
+        help="run a program with these queues in the place of multiprocessing's",
+        usage="%(prog)s (SCRIPT | -m MODULE) [ARGUMENTS ...]",
+        description=_RUN,
+    )
+    # All that follows belongs to the program.
+    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a module")
+    run.add_argument(
+        "script", nargs=argparse.REMAINDER, help="a file, or a folder or archive to run"
+    )
     return parser
 
 
@@ -63,7 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "run":
+        from .run import run_module, run_script
+
+        if options.module:
+            return run_module(options.module[0], options.module[1:])
+        if options.script:
+            return run_script(options.script[0], options.script[1:])
+        parser.error("run: name a script, or -m and a module")
     # Only here: --help should not wait for it.
     from .demo.show import show
 

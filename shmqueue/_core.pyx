@@ -614,7 +614,7 @@ cdef class Attachment:
         cdef shmq_end *head = &self.view.ends[SHMQ_END_HEAD0]
         # Not by the state alone: whoever set it may have been killed before it went on.
         if self.polls:
-            return 0
+            return self._settle_poll()
         # Takers first, so that none empties the ring unnoticed once it is settled.
         self._acquire(SHMQ_END_HEAD0, closed)
         head.state |= SHMQ_END_POLLED

@@ -49,10 +49,16 @@ ALLOWED = {
     # the queues
     "_queue": {"_codec", "_core", "_ending", "_protocol", "errors"},
     "queue": {"_queue", "_codec", "_core", "segment", "serializers", "stats", "errors"},
-    "__init__": {"queue", "segment", "serializers", "errors"},
+    # the drop-ins for multiprocessing's
+    "connections": {"_queue", "_core", "errors"},
+    "dropin": {"connections", "_queue", "_core", "_inspect", "segment", "errors"},
+    "executor": {"dropin"},
+    "context": {"executor", "dropin"},
+    "__init__": {"context", "dropin", "queue", "segment", "serializers", "errors"},
     # faces: they hold no protocol, and see the package as its users do
     "demo": {"__init__"},
-    "__main__": {"demo", "__init__"},
+    "run": {"__init__"},
+    "__main__": {"demo", "run", "__init__"},
 }
 
 # Packages from elsewhere, and the only places that may know them.

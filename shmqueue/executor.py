@@ -1,0 +1,39 @@
+"""The call queue of `concurrent.futures.ProcessPoolExecutor`, which no context can swap."""
+
+from __future__ import annotations
+
+from concurrent.futures import process
+from queue import Full
+from typing import Any
+
+from shmqueue.dropin import Queue
+
+__all__ = ["CallQueue"]
+
+
+class CallQueue(process._SafeQueue, Queue):
+    """The standard call queue on the drop-in: its `__init__` and its way to report errors.
+
+    The standard class stands first: its `__init__` goes on to the drop-in's, whatever arguments it
+    takes on this Python.
+    """
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put a call; what can't be serialised becomes the exception of its future.
+
+        Called by the executor's manager thread alone, which must not end by it.
+        """
+        try:
+            Queue.put(self, item, block, timeout)
+        except Full:
+            raise
+        except Exception as error:
+            if self.closed or not isinstance(item, process._CallItem):
+                raise
+            # The report wakes the manager through a pipe that only this thread empties: calls that
+            # fail one after the other would fill it and then wait for themselves.
+            self.thread_wakeup.clear()
+            self._on_queue_feeder_error(error, item)
+
+    def _travelling(self) -> dict[str, Any]:
+        return {}  # the futures stay with the executor
