@@ -43,7 +43,8 @@ cdef class Attachment:
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1
     cdef uint64_t size(self) noexcept
     cdef int begin_to_poll(self, const uint32_t *closed) except -1
-    cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1
+    cdef int do(self, uint32_t end, int deed, uint64_t deadline_ns,
+                const uint32_t *closed) except -1000
     cdef int _settle_poll(self) except -1
     cdef bint _is_to_tidy(self) noexcept
     cdef int _tidy_up(self) except -1

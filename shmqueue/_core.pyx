@@ -23,6 +23,8 @@ from shmqueue._protocol cimport (
     SHMQ_ASK,
     SHMQ_CLOSED,
     SHMQ_CORRUPT,
+    SHMQ_DO_POLL,
+    SHMQ_DO_SETTLE,
     SHMQ_END_DONE,
     SHMQ_END_HEAD0,
     SHMQ_END_POLLED,
@@ -42,12 +44,12 @@ from shmqueue._protocol cimport (
     copy_in,
     copy_out,
     now_ns,
-    shmq_acquire,
     shmq_block_bytes,
     shmq_block_free,
     shmq_block_take,
     shmq_end,
-    shmq_end_release,
+    shmq_deed,
+    shmq_end_do,
     shmq_end_ring_all,
     shmq_epoch_begin,
     shmq_fd_is_ours,
@@ -56,7 +58,6 @@ from shmqueue._protocol cimport (
     shmq_header,
     shmq_poll_fd_is_ours,
     shmq_poll_is_settled,
-    shmq_poll_settle,
     shmq_pool_give_back,
     shmq_pool_is_to_settle,
     shmq_pool_settle,
@@ -558,45 +559,42 @@ cdef class Attachment:
 
     # ---- shutting down, being done, being polled ----
 
-    cdef int _acquire(self, uint32_t end, const uint32_t *closed) except -1:
-        """Take an end's owner word, however long another holds it."""
+    cdef int do(self, uint32_t end, int deed, uint64_t deadline_ns,
+                const uint32_t *closed) except -1000:
+        """Do something under an end's owner word; SHMQ_OK, or SHMQ_TIMEOUT if it wasn't to be had.
+
+        Without `closed` signals are not looked at either.
+        """
         cdef int status
+        cdef uint32_t never = 0
+        cdef const uint32_t *flag = &never
         cdef shmq_waiter waiter
+        if closed != NULL:
+            flag = closed
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, SHMQ_NO_DEADLINE, 1, closed)
+        shmq_waiter_init(&waiter, deadline_ns, 1, flag)
         while True:
+            # In one stretch: nobody waits for the GIL with an owner word in hand.
             with nogil:
-                status = shmq_acquire(self.view, &self.view.ends[end], &waiter)
+                status = shmq_end_do(self.view, &self.view.ends[end], <shmq_deed>deed, &waiter)
             if status != SHMQ_INTERRUPTED:
                 break
-            self._look_at_signals(&waiter)
+            if closed != NULL:
+                self._look_at_signals(&waiter)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if status != SHMQ_OK:
+        if status != SHMQ_OK and status != SHMQ_TIMEOUT:
             self._raise_for(status)
-        return 0
+        return status
 
     cdef int _settle_poll(self) except -1:
         """See that the poll descriptor says so if the ring is empty: after each take, or try.
 
         Signals are not looked at: an item that was taken must not be lost to a handler that raises.
         """
-        cdef int status
-        cdef uint32_t never = 0
-        cdef shmq_waiter waiter
-        if shmq_poll_is_settled(self.view):
-            return 0
-        # The putter of the last item, which is about to let go; or one that was stopped in it.
-        shmq_waiter_init(&waiter, now_ns() + SETTLE_NS, 1, &never)
-        while True:
-            with nogil:
-                status = shmq_acquire(self.view, &self.view.ends[SHMQ_END_TAIL], &waiter)
-            if status != SHMQ_INTERRUPTED:
-                break
-        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if status == SHMQ_OK:
-            shmq_poll_settle(self.view)
-            shmq_end_release(&self.view.ends[SHMQ_END_TAIL])
+        if not shmq_poll_is_settled(self.view):
+            # The putter of the last item is about to let go; or it was stopped in it.
+            self.do(SHMQ_END_TAIL, SHMQ_DO_SETTLE, now_ns() + SETTLE_NS, NULL)
         return 0
 
     @property
@@ -611,17 +609,12 @@ cdef class Attachment:
 
     cdef int begin_to_poll(self, const uint32_t *closed) except -1:
         """From here on `poll_fd` is readable while there is something to take."""
-        cdef shmq_end *head = &self.view.ends[SHMQ_END_HEAD0]
         # Not by the state alone: whoever set it may have been killed before it went on.
         if self.polls:
             return self._settle_poll()
         # Takers first, so that none empties the ring unnoticed once it is settled.
-        self._acquire(SHMQ_END_HEAD0, closed)
-        head.state |= SHMQ_END_POLLED
-        shmq_end_release(head)
-        self._acquire(SHMQ_END_TAIL, closed)
-        shmq_poll_settle(self.view)
-        shmq_end_release(&self.view.ends[SHMQ_END_TAIL])
+        self.do(SHMQ_END_HEAD0, SHMQ_DO_POLL, SHMQ_NO_DEADLINE, closed)
+        self.do(SHMQ_END_TAIL, SHMQ_DO_SETTLE, SHMQ_NO_DEADLINE, closed)
         self.polls = True
         return 0
 

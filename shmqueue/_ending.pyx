@@ -5,19 +5,15 @@ from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport (
+    SHMQ_DO_SHUT,
     SHMQ_END_HEAD0,
-    SHMQ_END_POLLED,
     SHMQ_END_TAIL,
     SHMQ_INTERRUPTED,
     SHMQ_NO_BLOCK,
     SHMQ_NO_DEADLINE,
     SHMQ_OK,
     shmq_block_free,
-    shmq_end,
-    shmq_end_release,
-    shmq_end_shut,
     shmq_join,
-    shmq_poll_settle,
     shmq_pool_trim,
     shmq_snapshot_ends,
     shmq_taken,
@@ -36,22 +32,14 @@ cdef int shutdown(Attachment attachment, bint immediate, const uint32_t *closed)
     Each step leaves a state that makes sense; whoever calls again completes what a call that
     was interrupted or killed left undone.
     """
-    cdef shmq_end *tail = &attachment.view.ends[SHMQ_END_TAIL]
-    cdef shmq_end *head = &attachment.view.ends[SHMQ_END_HEAD0]
-    attachment._acquire(SHMQ_END_TAIL, closed)
-    shmq_end_shut(tail)
-    if head.state & SHMQ_END_POLLED:
-        shmq_poll_settle(attachment.view)
-    shmq_end_release(tail)
+    attachment.do(SHMQ_END_TAIL, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, closed)
     attachment.ring_bells()
     if not immediate:
         return 0
     try:
         _discard_all(attachment, closed)
     finally:
-        attachment._acquire(SHMQ_END_HEAD0, closed)
-        shmq_end_shut(head)
-        shmq_end_release(head)
+        attachment.do(SHMQ_END_HEAD0, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, closed)
         attachment.ring_bells()
     return 0
 

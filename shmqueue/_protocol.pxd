@@ -159,7 +159,12 @@ cdef extern from "_native/wait.h" nogil:
     bint shmq_tasks_done(const shmq_view *, uint64_t count)
     uint64_t shmq_unfinished(const shmq_view *)
     int shmq_join(shmq_view *, shmq_waiter *)
-    int shmq_acquire(shmq_view *, shmq_end *, shmq_waiter *)
+    ctypedef enum shmq_deed:
+        SHMQ_DO_SHUT
+        SHMQ_DO_POLL
+        SHMQ_DO_SETTLE
+
+    int shmq_end_do(shmq_view *, shmq_end *, shmq_deed, shmq_waiter *)
     bint shmq_has_room(const shmq_view *, uint64_t count)
     int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count, shmq_growth *)
     int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,

@@ -67,12 +67,12 @@ class Reader(_End):
         return bytes(data)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Return whether there is an item, waiting for one up to `timeout` seconds."""
-        if self.qsize():
+        """Return whether `recv` would return or raise now, waiting up to `timeout` seconds."""
+        if self.qsize() or self._attachment.is_shut:
             return True
         if timeout is not None and timeout <= 0:
             return False
-        return bool(wait([self], timeout))
+        return bool(wait([self], timeout))  # type: ignore[list-item]
 
     def fileno(self) -> int:
         """Return a descriptor that polls readable while there is an item."""
@@ -170,10 +170,10 @@ class ReaderLock(WriterLock):
         """Return True at once."""
         if not isinstance(self._reader, _HeldReader):
             self._reader.__dict__.setdefault("_seen", [])
-            self._reader.__class__ = _HeldReader  # type: ignore[assignment]
+            self._reader.__class__ = _HeldReader
         return True
 
     def release(self) -> None:
         """Let others have what comes next; what was seen stays for the next `recv`."""
         if isinstance(self._reader, _HeldReader) and not self._reader._seen:
-            self._reader.__class__ = Reader
+            self._reader.__class__ = Reader  # type: ignore[assignment]

@@ -39,15 +39,15 @@ class _Queues:
         return get_context, (self._name,)
 
 
-class _ForkContext(_Queues, context.ForkContext):  # type: ignore[misc]
+class _ForkContext(_Queues, context.ForkContext):
     pass
 
 
-class _SpawnContext(_Queues, context.SpawnContext):  # type: ignore[misc]
+class _SpawnContext(_Queues, context.SpawnContext):
     pass
 
 
-class _ForkServerContext(_Queues, context.ForkServerContext):  # type: ignore[misc]
+class _ForkServerContext(_Queues, context.ForkServerContext):
     pass
 
 

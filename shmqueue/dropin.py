@@ -14,9 +14,8 @@ from queue import Full
 from types import GenericAlias, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from shmqueue import segment
+from shmqueue import _inspect, segment
 from shmqueue._core import Attachment
-from shmqueue._inspect import snapshot
 from shmqueue._queue import ObjectQueue
 from shmqueue.connections import Reader, ReaderLock, Writer, WriterLock
 from shmqueue.errors import ShutDown
@@ -137,10 +136,10 @@ class _Dropin(ObjectQueue):
             found[name] = value
         return found
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
 
 
-class Queue(_Dropin, _StandardQueue):
+class Queue(_Dropin, _StandardQueue):  # type: ignore[misc]
     """`multiprocessing.Queue`, without its pipe, its locks and its thread.
 
     `put` serialises in the caller and returns when the item is in the queue: one that can't be
@@ -160,6 +159,7 @@ class Queue(_Dropin, _StandardQueue):
     """
 
     _own = _Dropin._own | {"_maxsize", "_ignore_epipe", "_size_at_close", "_used"}
+    _on_queue_feeder_error: Any
     _ignore_epipe = False
     _size_at_close = 0
     _used = False
@@ -181,9 +181,9 @@ class Queue(_Dropin, _StandardQueue):
         if cls._on_queue_feeder_error is not Queue._on_queue_feeder_error and cls.put is Queue.put:
             cls.put = _put_or_report  # type: ignore[method-assign, assignment]
         if cls.put is not Queue.put and cls.put_nowait is Queue.put_nowait:
-            cls.put_nowait = _put_nowait  # type: ignore[method-assign]
+            cls.put_nowait = _put_nowait  # type: ignore[method-assign, assignment]
         if cls.get is not Queue.get and cls.get_nowait is Queue.get_nowait:
-            cls.get_nowait = _get_nowait  # type: ignore[method-assign]
+            cls.get_nowait = _get_nowait  # type: ignore[method-assign, assignment]
 
     # ---- after closing, as in multiprocessing ----
 
@@ -221,7 +221,7 @@ class Queue(_Dropin, _StandardQueue):
         """
         if not self.closed:
             self._size_at_close = super().qsize()
-            self._used = bool(snapshot(self._attachment)["items_put"])
+            self._used = bool(_inspect.snapshot(self._attachment)["items_put"])
         super().close()
 
     def join_thread(self) -> None:
@@ -261,7 +261,7 @@ def _put_or_report(
         self._on_queue_feeder_error(error, item)
 
 
-class JoinableQueue(Queue, _StandardJoinableQueue):
+class JoinableQueue(Queue, _StandardJoinableQueue):  # type: ignore[misc]
     """`multiprocessing.JoinableQueue`: a `Queue` that counts the tasks that are done.
 
     Parameters
@@ -293,7 +293,7 @@ class JoinableQueue(Queue, _StandardJoinableQueue):
         self._tally._join()
 
 
-class SimpleQueue(_Dropin, _StandardSimpleQueue):
+class SimpleQueue(_Dropin, _StandardSimpleQueue):  # type: ignore[misc]
     """`multiprocessing.SimpleQueue`: ``put``, ``get``, ``empty``, ``close``, without a bound.
 
     Parameters

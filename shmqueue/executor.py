@@ -34,6 +34,9 @@ class CallQueue(process._SafeQueue, Queue):
             # fail one after the other would fill it and then wait for themselves.
             self.thread_wakeup.clear()
             self._on_queue_feeder_error(error, item)
+            # Its text went along. Its frames would keep this queue, and up to Python 3.10 the
+            # manager's thread too, until the garbage collector comes.
+            error.__traceback__ = None
 
     def _travelling(self) -> dict[str, Any]:
         return {}  # the futures stay with the executor

@@ -115,12 +115,15 @@ static inline void shmq_end_pass_on(shmq_end *end, int more_to_do) {
   if (more_to_do) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
 }
 
-/* By the end's owner: it moves no more. Whoever sleeps on it is to be woken afterwards. */
-static inline void shmq_end_shut(shmq_end *end) {
-  /* relaxed: we are its owner. release: the last commit before the word that says so; pairs with
-   * the acquire load in shmq_why_empty. */
-  store_release(&end->state, load_relaxed(&end->state) | SHMQ_END_SHUT);
+/* By the end's owner. */
+static inline void shmq_end_mark(shmq_end *end, uint32_t bits) {
+  /* relaxed: we are its owner. release: the last commit before the word that says that it was the
+   * last; pairs with the acquire load in shmq_why_empty. */
+  store_release(&end->state, load_relaxed(&end->state) | bits);
 }
+
+/* By the end's owner: it moves no more. Whoever sleeps on it is to be woken afterwards. */
+static inline void shmq_end_shut(shmq_end *end) { shmq_end_mark(end, SHMQ_END_SHUT); }
 
 /* Wakes everyone who sleeps on this end, in any process: they look again. */
 static inline void shmq_end_ring_all(shmq_end *end) {

@@ -215,12 +215,26 @@ static inline shmq_status shmq_join(shmq_view *view, shmq_waiter *waiter) {
   return SHMQ_OK;
 }
 
-/* Waits for an end's owner word. */
-static inline shmq_status shmq_acquire(shmq_view *view, shmq_end *end, shmq_waiter *waiter) {
+/* What is done to an end that doesn't move it. */
+typedef enum {
+  SHMQ_DO_SHUT,   /* the end moves no more */
+  SHMQ_DO_POLL,   /* of the head: from now on its takers see to the poll descriptor */
+  SHMQ_DO_SETTLE, /* of the tail: the poll descriptor tells the truth */
+} shmq_deed;
+
+/* Waits for the end's owner word and does it, without a call into Python in between. */
+static inline shmq_status shmq_end_do(shmq_view *view, shmq_end *end, shmq_deed deed,
+                                      shmq_waiter *waiter) {
   while (!shmq_end_try_acquire(view, end)) {
     shmq_status status = shmq_wait(view, waiter, SHMQ_BUSY, end);
     if (status != SHMQ_OK) return status;
   }
+  if (deed == SHMQ_DO_SHUT) shmq_end_shut(end);
+  if (deed == SHMQ_DO_POLL) shmq_end_mark(end, SHMQ_END_POLLED);
+  /* relaxed: a head that is polled from later on settles the descriptor itself. */
+  if (end == shmq_tail(view) && load_relaxed(&shmq_head(view)->state) & SHMQ_END_POLLED)
+    shmq_poll_settle(view);
+  shmq_end_release(end);
   return SHMQ_OK;
 }
 
