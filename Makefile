@@ -102,9 +102,12 @@ format: $(READY) ## put the Python files into the house's format
 
 bench: $(VENV)/.bench ## run the benchmarks, write their tables and plot
 	@mkdir -p build docs/img
-	$(PY) -m benchmarks.run --out build/benchmarks.json
+	$(PY) -m benchmarks.run --only queues --out build/benchmarks.json
 	$(PY) -m benchmarks.report build/benchmarks.json --markdown docs/benchmarks.md \
 	    --png docs/img/benchmarks.png --readme README.md
+	$(PY) -m benchmarks.run --only dropins --out build/benchmarks-dropins.json
+	$(PY) -m benchmarks.dropins.report build/benchmarks-dropins.json \
+	    --markdown docs/benchmarks-dropins.md
 
 docs-table: $(READY) ## write docs/layout.md anew from the code
 	$(PY) tools/field_table.py

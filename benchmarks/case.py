@@ -16,9 +16,9 @@ import sys
 import traceback
 from multiprocessing import connection
 
-from benchmarks.peers import peer_by_key
+from benchmarks.groups import find
 from benchmarks.peers.base import End
-from benchmarks.scenarios import case_by_key, evaluate, jobs, local
+from benchmarks.scenarios import Case, evaluate, jobs, local, local_objects
 
 _PR_SET_PDEATHSIG = 1
 _START_TIMEOUT_S = 30.0
@@ -41,20 +41,30 @@ def main():
 
 def run(request):
     """Run the case and return its result."""
-    case, peer = case_by_key(request["case"]), peer_by_key(request["peer"])
+    case, peer = find(request["case"], request["peer"])
     amount, name = request["amount"], request["name"]
+    if not isinstance(case, Case):
+        if case.queue_case is None:
+            return {"status": "ok", **case.function(peer, amount, name)}
+        case = case.queue_case
+    return {"status": "ok", **_run_queue(case, peer, amount, name, request["directory"])}
+
+
+def _run_queue(case, peer, amount, name, directory):
+    """Run one of the loops over queues and return what `evaluate` makes of it."""
     names = [name + letter for letter in ("ab" if case.scenario == "pingpong" else "a")]
     channels = []
     try:
-        channels.extend(peer.create(each, case, request["directory"]) for each in names)
+        channels.extend(peer.create(each, case, directory) for each in names)
         if case.scenario == "local":
-            results = [local(channels[0].open_local(), amount, case.payload)]
+            loop = local_objects if case.payload == "object" else local
+            results = [loop(channels[0].open_local(), amount, case.payload)]
         else:
             results = _run_workers(jobs(case, amount), channels)
     finally:
         for channel in channels:
             channel.close()
-    return {"status": "ok", **evaluate(case, amount, results)}
+    return evaluate(case, amount, results)
 
 
 def _run_workers(work, channels):

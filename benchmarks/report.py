@@ -13,7 +13,7 @@ from benchmarks.targets import OURS, Ceiling
 
 BEGIN = "<!-- benchmark:begin -->"
 END = "<!-- benchmark:end -->"
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 # Columns of the wide table: a library whose classes carry different items takes one column.
 _COLUMNS = (
@@ -44,7 +44,7 @@ _PAYLOADS = {
 }
 
 
-def _table(header, rows, align=None):
+def table_text(header, rows, align=None):
     align = align or ["---"] + ["---:"] * (len(header) - 1)
     lines = [header, align, *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -58,7 +58,7 @@ def _work(results, case):
     return text
 
 
-def _times(ratio):
+def times_text(ratio):
     return f"{number(ratio.median)}x ({number(ratio.low)} to {number(ratio.high)})"
 
 
@@ -89,7 +89,7 @@ def values_table(results):
             text = f"**{text}**" if spread.median == best else text
             row.append(text + ("\\*" if results.failures(case["key"], peer) else ""))
         rows.append(row)
-    return _table(["median"] + [name for name, _ in columns], rows)
+    return table_text(["median"] + [name for name, _ in columns], rows)
 
 
 def _peer_of_column(results, case, keys):
@@ -111,9 +111,9 @@ def ratios_table(results):
             if ratio is None:
                 row.append(_state(results, case["key"], peer))
             else:
-                row.append(f"**{_times(ratio)}**" if ratio.median < 1 else _times(ratio))
+                row.append(f"**{times_text(ratio)}**" if ratio.median < 1 else times_text(ratio))
         rows.append(row)
-    return _table(["shmqueue is faster by"] + [name for name, _ in columns], rows)
+    return table_text(["shmqueue is faster by"] + [name for name, _ in columns], rows)
 
 
 def targets_table(results):
@@ -124,19 +124,19 @@ def targets_table(results):
         case = results.case(target.case)
         work = _work(results, case) if case else target.case
         if isinstance(target, Ceiling):
-            limit, measured = f"under {target.limit:g} ms", "-"
+            limit, measured = f"under {target.limit:g} {target.unit}", "-"
             if verdict.measured:
                 m = verdict.measured
-                measured = f"{number(m.median)} ms ({number(m.low)} to {number(m.high)})"
+                measured = f"{number(m.median)} {target.unit} ({number(m.low)} to {number(m.high)})"
             against = "-"
         else:
             limit = f"{target.ratio:g}x"
-            measured = _times(verdict.measured) if verdict.measured else "-"
+            measured = times_text(verdict.measured) if verdict.measured else "-"
             against = _against(results, target)
         outcome = {True: "reached", False: "**lost**", None: "not measured"}[verdict.is_reached]
         rows.append([work, against, limit, measured, outcome])
     header = ["work", "against", "at least", "median (lowest to highest)", ""]
-    return _table(header, rows, ["---", "---", "---:", "---:", "---"])
+    return table_text(header, rows, ["---", "---", "---:", "---:", "---"])
 
 
 def _against(results, target):
@@ -164,10 +164,11 @@ def lost_floors_text(results):
             continue
         work = _work(results, results.case(v.target.case))
         if isinstance(v.target, Ceiling):
-            got = f"{number(v.measured.median)} ms instead of under {v.target.limit:g} ms"
+            unit = v.target.unit
+            got = f"{number(v.measured.median)} {unit} instead of under {v.target.limit:g} {unit}"
         else:
             against = _against(results, v.target)
-            got = f"against {against}: {_times(v.measured)} instead of {v.target.ratio:g}x"
+            got = f"against {against}: {times_text(v.measured)} instead of {v.target.ratio:g}x"
         lines.append(f"- **lost**: {work}, {got}")
     return "\n".join(lines)
 
@@ -185,7 +186,7 @@ def losses_text(results):
         theirs = value_text(case, results.spread(case["key"], peer).median)
         lines.append(
             f"- {_work(results, case)}: **{results.labels[peer]}** {theirs}, shmqueue {mine}"
-            f" (ratio {_times(ratio)})"
+            f" (ratio {times_text(ratio)})"
         )
     return "\n".join(lines)
 
@@ -197,7 +198,7 @@ def wake_table(results):
         if samples:
             shown = (percentile(samples, f) for f in (0.5, 0.9, 0.99))
             rows.append([results.labels[peer], *(number(s) for s in shown), str(len(samples))])
-    return _table(["µs", "median", "90 %", "99 %", "samples"], rows) if rows else ""
+    return table_text(["µs", "median", "90 %", "99 %", "samples"], rows) if rows else ""
 
 
 def failures_text(results):
@@ -233,14 +234,14 @@ def machine_sentence(results):
     )
 
 
-def _commit(results):
+def commit_text(results):
     git = results.data["git"]
     if not git:
         return "commit unknown"
     return f"commit {git['commit'][:12]}" + (" with changes" if git["dirty"] else "")
 
 
-def _caveats(results):
+def caveats_text(results):
     notes = []
     if results.data["plan"]["quick"]:
         notes.append("a quick run: a first impression, nothing to quote")
@@ -258,7 +259,7 @@ def setup_text(results):
     return "\n".join(
         [
             f"- {machine_sentence(results)}",
-            f"- {_commit(results)}, {data['started']}",
+            f"- {commit_text(results)}, {data['started']}",
             f"- {', '.join(versions)}; multiprocessing from the standard library",
             f"- {plan['rounds']} rounds of about {plan['run_s']:g} s a run,"
             f" {data['seconds'] / 60:.1f} minutes in all, load before and after: {load}",
@@ -268,15 +269,15 @@ def setup_text(results):
 
 def document(results, markdown, png):
     """The page for docs/."""
-    definitions = _link(_ROOT / "benchmarks" / "README.md", markdown)
-    picture = f"\n![throughput and latency of the queues]({_link(png, markdown)})\n" if png else ""
+    definitions = link(ROOT / "benchmarks" / "README.md", markdown)
+    picture = f"\n![throughput and latency of the queues]({link(png, markdown)})\n" if png else ""
     return f"""# Benchmarks
 
 Generated by `python -m benchmarks.report`; do not edit. [What each scenario measures, how the
 ratios are computed and what the numbers do not say]({definitions}) stands beside the code. "-"
 means that a queue cannot run the case.
 
-{_caveats(results)}
+{caveats_text(results)}
 Measured on {machine_sentence(results)}.
 {picture}
 ## Floors
@@ -327,7 +328,7 @@ def readme_block(results, readme, markdown, png):
     """What stands between the markers of the README."""
     parts = []
     if png:
-        parts.append(f"![throughput and latency of the queues]({_link(png, readme)})")
+        parts.append(f"![throughput and latency of the queues]({link(png, readme)})")
     parts.append(values_table(results))
     lost = lost_floors_text(results)
     parts.append(
@@ -338,14 +339,14 @@ def readme_block(results, readme, markdown, png):
     if losses.startswith("- "):
         losses = "Where another queue is faster:\n\n" + losses
     parts.append(losses)
-    details = f" [All ratios, ranges and versions]({_link(markdown, readme)})." if markdown else ""
+    details = f" [All ratios, ranges and versions]({link(markdown, readme)})." if markdown else ""
     rounds = results.data["plan"]["rounds"]
     parts.append(
         f"Medians of {rounds} interleaved rounds on {machine_sentence(results)}; "
-        f"{_commit(results)}. "
+        f"{commit_text(results)}. "
         f'"-": cannot run the case. Generated by `make bench`.{details}'
     )
-    caveats = _caveats(results).strip()
+    caveats = caveats_text(results).strip()
     if caveats:
         parts.insert(0, caveats)
     return "\n\n".join(parts)
@@ -366,12 +367,12 @@ def replace_block(text, block, name="the file"):
     return f"{head}{BEGIN}\n\n{block}\n\n{END}{tail}"
 
 
-def _link(target, source):
+def link(target, source):
     path = os.path.relpath(Path(target).resolve(), Path(source).resolve().parent)
     return path.replace(os.sep, "/")
 
 
-def _write(path, text):
+def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     print(path)
@@ -395,11 +396,11 @@ def main(arguments=None):
             draw(results, options.png)
             print(options.png)
         if options.markdown:
-            _write(options.markdown, document(results, options.markdown, options.png))
+            write(options.markdown, document(results, options.markdown, options.png))
         if options.readme:
             block = readme_block(results, options.readme, options.markdown, options.png)
             text = replace_block(options.readme.read_text(), block, options.readme)
-            _write(options.readme, text)
+            write(options.readme, text)
     except (OSError, ValueError) as error:
         sys.exit(f"benchmarks.report: {error}")
     if not (options.png or options.markdown or options.readme):

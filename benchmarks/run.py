@@ -8,6 +8,8 @@ them and ratios are taken between neighbours in time.
 
 import argparse
 import datetime
+import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -23,8 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.peers import PEERS, peer_by_key
-from benchmarks.scenarios import CASES
+from benchmarks.groups import GROUPS, find
 
 FORMAT = 1
 _ROOT = Path(__file__).resolve().parent.parent
@@ -39,11 +40,12 @@ class Plan:
     run_s: float
     wakes: int
     idle_s: float
+    share: float  # of the amounts that are not calibrated
     watchdog_s: float
 
 
-FULL = Plan(rounds=5, run_s=0.5, wakes=100, idle_s=2.0, watchdog_s=20.0)
-QUICK = Plan(rounds=2, run_s=0.1, wakes=20, idle_s=0.5, watchdog_s=10.0)
+FULL = Plan(rounds=5, run_s=0.5, wakes=100, idle_s=2.0, share=1.0, watchdog_s=30.0)
+QUICK = Plan(rounds=2, run_s=0.1, wakes=20, idle_s=0.5, share=0.1, watchdog_s=20.0)
 
 
 class Runner:
@@ -102,6 +104,8 @@ class Runner:
             return plan.wakes, None
         if case.scenario == "idle":
             return plan.idle_s, None
+        if not case.is_calibrated:
+            return case.fixed_amount(plan.share), None
         multiple = case.count_multiple
         count = 200 if case.scenario == "pingpong" else 2000
         while True:
@@ -222,12 +226,15 @@ def _minutes(seconds):
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def measure_all(cases, peers, plan, progress, interrupts):
-    """Calibrate and run all rounds; return the "cases" part of the results."""
+def measure_all(chosen, plan, progress, interrupts):
+    """Calibrate and run all rounds; return the "cases" part of the results.
+
+    `chosen` are (group's key, case, contenders).
+    """
     records = []
     with tempfile.TemporaryDirectory(prefix="shmqb-") as directory:
         runner = Runner(plan, directory, interrupts)
-        for case in cases:
+        for group, case, peers in chosen:
             entries = {}
             for peer in peers:
                 progress.step(f"calibrating {case.key} {peer.label}")
@@ -239,23 +246,25 @@ def measure_all(cases, peers, plan, progress, interrupts):
                 entry["amount"], failure = runner.calibrate(case, peer)
                 if failure:
                     entry["calibration"] = failure
-            records.append(_record(case, entries))
+            records.append(_record(group, case, entries))
             shown = (f"{key} {e['amount']:,}" for key, e in entries.items() if "amount" in e)
             if case.is_calibrated:
                 progress.line(f"calibrated {case.key}: {', '.join(shown)}")
         for number in range(1, plan.rounds + 1):
-            for position, (case, record) in enumerate(zip(cases, records, strict=True)):
-                done = (number - 1 + position / len(cases)) / plan.rounds
+            for position, ((_, case, _), record) in enumerate(zip(chosen, records, strict=True)):
+                done = (number - 1 + position / len(chosen)) / plan.rounds
                 _run_round(runner, plan, case, record["peers"], number, done, progress)
     return records
 
 
-def _record(case, entries):
+def _record(group, case, entries):
+    amounts = [entry["amount"] for entry in entries.values() if "amount" in entry]
     return {
+        "group": group,
         "key": case.key,
         "scenario": case.scenario,
         "variant": case.variant,
-        "title": case.title,
+        "title": case.title.format(amount=amounts[0] if amounts else 0),
         "payload": case.payload,
         "producers": case.producers,
         "consumers": case.consumers,
@@ -273,7 +282,7 @@ def _run_round(runner, plan, case, entries, number, done, progress):
     shown = {}
     for order, key in enumerate(runnable[shift:] + runnable[:shift]):
         entry = entries[key]
-        peer = peer_by_key(key)
+        _, peer = find(case.key, key)
         if _has_given_up(entry):
             shown[key] = "given up"
             continue
@@ -303,17 +312,54 @@ def _value(result):
     return result["status"].upper()
 
 
-def _selected(cases, only):
-    """The cases that --only names, by scenario (spsc) or by case (spsc/int)."""
+def _selected(only):
+    """(group, case) of those that --only names: a group, a scenario (spsc) or a case (spsc/int)."""
+    pairs = [(group, case) for group in GROUPS for case in group.cases]
     if not only:
-        return list(cases)
+        return pairs
     wanted = [word.strip() for word in only.split(",") if word.strip()]
-    known = {c.scenario for c in cases} | {c.key for c in cases}
+    names_of = {case: {group.key, case.scenario, case.key} for group, case in pairs}
+    known = set().union(*names_of.values())
     unknown = [word for word in wanted if word not in known]
     if unknown:
         names = ", ".join(sorted(known))
         raise SystemExit(f"no such scenario: {', '.join(unknown)}; there are {names}")
-    return [c for c in cases if c.scenario in wanted or c.key in wanted]
+    return [(group, case) for group, case in pairs if names_of[case] & set(wanted)]
+
+
+def _chosen(options, warnings):
+    """What is measured, as `measure_all` wants it, and all its contenders; warns of what is not."""
+    pairs = _selected(options.only)
+    for module in sorted({case.needs for _, case in pairs if getattr(case, "needs", None)}):
+        if importlib.util.find_spec(module) is None:
+            left_out = [case for _, case in pairs if getattr(case, "needs", None) == module]
+            pairs = [(group, case) for group, case in pairs if case not in left_out]
+            keys = ", ".join(case.key for case in left_out)
+            warnings.append(f"{module} is not installed, so {keys} were left out")
+    candidates = {p.key: p for group, case in pairs for p in group.peers_of(case)}
+    wanted = options.peers.split(",") if options.peers else list(candidates)
+    for key in wanted:
+        if key not in candidates:
+            raise SystemExit(f"no contender is called {key!r}; there are {', '.join(candidates)}")
+    missing = [key for key in wanted if not candidates[key].is_installed()]
+    warnings += [f"{candidates[key].label} is not installed and was left out" for key in missing]
+    peers = {key: candidates[key] for key in wanted if key not in missing}
+    if not peers:
+        reasons = "; ".join(warnings)
+        raise SystemExit(f"nothing can be measured: {reasons} (see benchmarks/README.md)")
+    chosen = []
+    for group, case in pairs:
+        contenders = [p for p in group.peers_of(case) if p.key in peers]
+        if contenders:
+            chosen.append((group.key, case, contenders))
+    return chosen, list(peers.values())
+
+
+def _versions(chosen, peers):
+    found = {p.distribution: p.version() for p in peers if p.distribution}
+    for name in sorted({case.needs for _, case, _ in chosen if getattr(case, "needs", None)}):
+        found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _parse(arguments):
@@ -322,8 +368,8 @@ def _parse(arguments):
     )
     parser.add_argument("--out", default="build/benchmarks.json", help="file for the results")
     parser.add_argument("--rounds", type=int, help=f"rounds (default {FULL.rounds})")
-    parser.add_argument("--only", help="scenarios or cases, as in spsc,local/int")
-    parser.add_argument("--peers", help="keys of the queues, as in shmqueue,zeroq")
+    parser.add_argument("--only", help="groups, scenarios or cases, as in dropins,spsc,local/int")
+    parser.add_argument("--peers", help="keys of the contenders, as in shmqueue,zeroq")
     parser.add_argument("--quick", action="store_true", help="a first impression in two minutes")
     options = parser.parse_args(arguments)
     if options.rounds is not None and options.rounds < 1:
@@ -336,21 +382,12 @@ def main(arguments=None):
     plan = QUICK if options.quick else FULL
     if options.rounds:
         plan = Plan(**{**vars(plan), "rounds": options.rounds})
-    cases = _selected(CASES, options.only)
-    wanted = options.peers.split(",") if options.peers else [p.key for p in PEERS]
-    try:
-        peers = [peer_by_key(key) for key in wanted]
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-    missing = [p for p in peers if not p.is_installed()]
-    peers = [p for p in peers if p.is_installed()]
-    if not peers:
-        raise SystemExit("none of the queues is installed; see benchmarks/requirements.txt")
+    warnings = []
+    chosen, peers = _chosen(options, warnings)
 
     interrupts = Interrupts()
     _sweep_after_the_dead()
     progress = Progress(sys.stderr)
-    warnings = [f"{p.label} is not installed and was left out" for p in missing]
     warnings += machine.warnings()
     for warning in warnings:
         progress.line(f"warning: {warning}")
@@ -363,18 +400,18 @@ def main(arguments=None):
         "plan": {**vars(plan), "quick": options.quick},
         "machine": machine.describe(),
         "git": machine.git_state(_ROOT),
-        "versions": {p.distribution: p.version() for p in peers if p.distribution},
+        "versions": _versions(chosen, peers),
         "labels": {p.key: p.label for p in peers},
         "warnings": warnings,
         "load_before": os.getloadavg(),
     }
-    results["cases"] = measure_all(cases, peers, plan, progress, interrupts)
+    results["cases"] = measure_all(chosen, plan, progress, interrupts)
     results["seconds"] = round(time.monotonic() - begin, 1)
     results["load_after"] = os.getloadavg()
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")
-    progress.line(f"{out}: {len(cases)} cases, {_minutes(results['seconds'])} minutes")
+    progress.line(f"{out}: {len(chosen)} cases, {_minutes(results['seconds'])} minutes")
 
 
 if __name__ == "__main__":

@@ -92,13 +92,6 @@ def _cases():
 CASES = tuple(_cases())
 
 
-def case_by_key(key):
-    for case in CASES:
-        if case.key == key:
-            return case
-    raise ValueError(f"no case is called {key!r}; there are {', '.join(c.key for c in CASES)}")
-
-
 # What a process does. Each function returns a dict: "start"/"end" in ns where it has one to give,
 # "wrong" (items that differ from what was expected), "total" (sum of ints), "samples" ...
 
@@ -110,6 +103,17 @@ def local(end, count, payload):
     for item in islice(cycle(table(payload)), count):
         put(item)
         if get() != item:
+            wrong += 1
+    return {"start": start, "end": monotonic_ns(), "wrong": wrong}
+
+
+def local_objects(end, count, payload):
+    put, get = end.put, end.get
+    wrong = 0
+    start = monotonic_ns()
+    for item in islice(cycle(table(payload)), count):
+        put(item)
+        if get().serial != item.serial:
             wrong += 1
     return {"start": start, "end": monotonic_ns(), "wrong": wrong}
 

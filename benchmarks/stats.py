@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.targets import OURS, TARGETS, Ceiling
+from benchmarks.targets import DROPIN_TARGETS, OURS, TARGETS, Ceiling
 
 _FORMAT = 1
 _SCENARIOS = ("local", "spsc", "batch", "mpmc", "pingpong", "wake", "idle")
@@ -49,13 +49,19 @@ class Verdict:
 
 
 class Results:
-    """One file of results."""
+    """What one file of results says about one group of cases."""
 
-    def __init__(self, data):
+    def __init__(self, data, group="queues"):
         self.data = data
-        self.cases = sorted(data["cases"], key=_position)  # within equals, as they ran
-        self.peers = list(data["labels"])
+        self.group = group
+        cases = [case for case in data["cases"] if case.get("group", "queues") == group]
+        if not cases:
+            raise ValueError(f"there is nothing about the {group} in these results")
+        if group == "queues":
+            cases.sort(key=_position)  # within equals, as they ran
+        self.cases = cases
         self.labels = data["labels"]
+        self.peers = [key for key in self.labels if any(key in case["peers"] for case in cases)]
         self._by_key = {case["key"]: case for case in self.cases}
 
     def case(self, key):
@@ -103,11 +109,11 @@ class Results:
     def verdicts(self):
         """Every target with what was measured."""
         found = []
-        for target in TARGETS:
+        for target in DROPIN_TARGETS if self.group == "dropins" else TARGETS:
             if isinstance(target, Ceiling):
-                measured = self.spread(target.case, OURS)
+                measured = self.spread(target.case, target.ours)
             else:
-                measured = self.ratio(target.case, target.peer, target.other_case)
+                measured = self.ratio(target.case, target.peer, target.other_case, target.ours)
             found.append(Verdict(target, measured))
         return found
 
@@ -140,18 +146,18 @@ def percentile(ordered, fraction):
     return ordered[max(0, math.ceil(len(ordered) * fraction) - 1)]
 
 
-def load(path):
-    """Read a file of results.
+def load(path, group="queues"):
+    """Read what a file of results says about a group.
 
     Raises
     ------
     ValueError
-        If it is not one, or of another format.
+        If it is not one, is of another format, or says nothing about the group.
     """
     data = json.loads(Path(path).read_text())
     if not isinstance(data, dict) or data.get("format") != _FORMAT:
         raise ValueError(f"{path} is not a benchmark result of format {_FORMAT}")
-    return Results(data)
+    return Results(data, group)
 
 
 def number(value):
@@ -165,6 +171,8 @@ def number(value):
 
 def value_text(case, value):
     """A value of the case with its unit, short."""
+    if case["unit"] in ("batches/s", "KiB"):
+        return f"{number(value)} {case['unit']}"
     if case["higher_is_better"]:
         return f"{number(value / 1e6)} M/s" if value >= 1e6 else f"{number(value / 1e3)} k/s"
     if case["scenario"] == "idle":

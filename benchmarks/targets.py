@@ -16,6 +16,7 @@ class Floor:
     peer: str
     ratio: float
     against: str = ""
+    ours: str = "shmqueue"
 
     @property
     def other_case(self):
@@ -28,6 +29,8 @@ class Ceiling:
 
     case: str
     limit: float
+    unit: str = "ms"
+    ours: str = "shmqueue"
 
 
 OURS = "shmqueue"
@@ -55,4 +58,23 @@ TARGETS = (
     Floor("pingpong/bytes8", "hyperq-bytes", 1),
     Floor("wake/bytes8", "hyperq-bytes", 1),
     Ceiling("idle/bytes8", 2.0),
+)
+
+# A drop-in's promise is to be no slower than what a program would have used otherwise.
+DROPIN_TARGETS = (
+    *(
+        Floor(f"dropin-{where}/{payload}", "named", 0.9, ours="dropin")
+        for where in ("local", "spsc")
+        for payload in ("bytes8", "int", "dict", "object")
+    ),
+    Floor("pool/imap", "standard", 1.3, ours="context"),
+    Floor("executor/map", "standard", 1.2, ours="context"),
+    Floor("executor/map", "standard", 1.5, ours="installed"),
+    Floor("loader/tensors", "standard", 1.0, ours="context"),
+    Floor("loader/numpy", "standard", 1.2, ours="context"),
+    Ceiling("life/make", 300, "µs", ours="dropin-unbounded"),
+    Ceiling("life/drop", 200, "µs", ours="dropin-unbounded"),
+    Floor("burst/int", "named", 0.85, ours="dropin-unbounded"),
+    # The first region and what stands before it, with a page to spare.
+    Ceiling("memory/left", 1200, "KiB", ours="dropin-unbounded"),
 )

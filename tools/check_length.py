@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("shmqueue", "tests", "benchmarks", "tools")
+FOLDERS = ("shmqueue", "tests", "benchmarks", "examples", "tools")
 SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", ".c", ".sh"}
 LIMIT = 700
 

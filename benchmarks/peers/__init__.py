@@ -20,10 +20,3 @@ PEERS = (
     mp_simplequeue.SimpleQueue(),
     mp_queue.Queue(),
 )
-
-
-def peer_by_key(key):
-    for peer in PEERS:
-        if peer.key == key:
-            return peer
-    raise ValueError(f"no peer is called {key!r}; there are {', '.join(p.key for p in PEERS)}")

@@ -7,6 +7,7 @@ carries the library's own bound methods, so that no wrapper is timed.
 
 import importlib.metadata
 import importlib.util
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 SLOTS = 1024
@@ -37,22 +38,22 @@ class End:
     close: object = _nothing
 
 
-class Channel:
+class Channel(ABC):
     """A queue that exists."""
 
+    @abstractmethod
     def open(self, role, index):
         """Return the end for "producer" or "consumer" number `index`, in the calling process."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open_local(self):
         """Return one end that puts and gets, for the scenario within one process."""
-        raise NotImplementedError
 
-    def close(self):
+    def close(self):  # noqa: B027, sockets have nothing to remove
         """Remove the queue; called once, by the process that created it."""
 
 
-class Peer:
+class Peer(ABC):
     """A library's queue. Subclasses set the fields and implement `create`."""
 
     key = ""
@@ -63,9 +64,9 @@ class Peer:
     carries = "any object"
     has_batches = False
 
+    @abstractmethod
     def create(self, name, case, directory):
         """Create the queue `name`; sockets and the like go into `directory`."""
-        raise NotImplementedError
 
     def unsupported(self, case):
         """Why this queue cannot run the case, or None if it can."""

@@ -91,7 +91,8 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(
     cursor->gate_sequence = load_acquire(&shmq_head(view)->sequence);
     depth = sequence + count - cursor->gate_sequence;
     if (depth > view->capacity) {
-      int corrupt = depth - count > view->capacity;
+      /* More than there can be: then it is never full, however it may look. */
+      int corrupt = depth - count > view->capacity || view->capacity >= SHMQ_UNBOUNDED;
       shmq_end_release(tail);
       return corrupt ? SHMQ_CORRUPT : SHMQ_FULL;
     }
