@@ -7,6 +7,9 @@ What a process did is written into memory that survives it, on both sides of eac
 
 An item that ``put`` returned for must then have been received, once, unless a consumer was killed
 with it in its hands: at most as many as the call that it was in may take.
+
+Over a queue without bounds the backlog rises and falls like a tide, so that the ring grows through
+regions and gives them back while processes die.
 """
 
 import json
@@ -25,10 +28,12 @@ import numpy
 import pytest
 
 from shmqueue import SharedMemoryQueue
-from tests import support
+from shmqueue._inspect import seat_rows, snapshot
+from tests import support, unnamed
 from tests.protocol.raw import FLAGS, HEAD, POOL, TAIL
 
 KILLS = int(os.environ.get("SHMQUEUE_STORM_KILLS", "320"))
+UNBOUNDED_KILLS = int(os.environ.get("SHMQUEUE_STORM_KILLS", "150"))
 SEED = int(os.environ.get("SHMQUEUE_STORM_SEED", "0")) or secrets.randbits(32)
 
 PRODUCERS = 3
@@ -41,9 +46,16 @@ LOG_ENTRIES = 1 << 23
 
 # Every other victim dies with an owner word in its hands, if stopping this many shows one.
 STOPS = 100
+STOPS_IN_TIDES = 12
 
 # Between two kills the storm waits this long at most; it is the experiment, nothing depends on it.
 LONGEST_CALM = 0.06
+
+# At high tide an unbounded queue has as many items; then producers rest until it was empty.
+HIGH_TIDE = 3000
+FLOOD, EBB = 0, 1
+# A trickle in the flood, so that somebody receives something after each kill.
+TRICKLE_SECONDS = 0.001
 
 RUN, NO_MORE_PUTS, DRAINED = 0, 1, 2
 
@@ -54,6 +66,7 @@ class Ledger:
     def __init__(self, incarnations):
         self._maps = []
         self.phase = self._words(1)
+        self.tide = self._words(1)
         # Indexed by the producer's incarnation.
         self.begun = self._words(incarnations)
         self.returned = self._words(incarnations)
@@ -90,6 +103,10 @@ def key_of(item):
     return incarnation << 32 | sequence
 
 
+def is_tidal(queue):
+    return queue._attachment.capacity == unnamed.UNBOUNDED
+
+
 def produce(queue, ledger, incarnation, seed):
     rng = random.Random(seed)
     noise = rng.randbytes(16384)
@@ -101,6 +118,11 @@ def produce(queue, ledger, incarnation, seed):
         return noise[start : start + size]
 
     while ledger.phase[0] == RUN:
+        if ledger.tide[0] == EBB and is_tidal(queue):
+            time.sleep(TRICKLE_SECONDS)
+            continue
+        if queue.qsize() > HIGH_TIDE:
+            ledger.tide[0] = EBB
         count = 1 if rng.random() < 0.7 else rng.randint(2, MAX_BATCH)
         items = [make_item(incarnation, sequence + n, body()) for n in range(count)]
         sequence += count
@@ -115,18 +137,23 @@ def produce(queue, ledger, incarnation, seed):
 def consume(queue, ledger, place, seed):
     rng = random.Random(seed)
     log = ledger.logs[place]
+    # Low tide is told by the first who finds nothing.
+    limit = 0.01 if is_tidal(queue) else 0.2
     at = ledger.received[place]
     if log[at]:
         at += 1
     while True:
         drained = ledger.phase[0] == DRAINED
+        if ledger.phase[0] == RUN and ledger.tide[0] == FLOOD and is_tidal(queue):
+            time.sleep(TRICKLE_SECONDS)
         count = 1 if rng.random() < 0.6 else rng.randint(2, MAX_BATCH)
         ledger.in_hand[place] = count
         try:
             one = count == 1
-            items = [queue.get(timeout=0.2)] if one else queue.get_batch(count, timeout=0.2)
+            items = [queue.get(timeout=limit)] if one else queue.get_batch(count, timeout=limit)
         except Empty:
             items = []
+            ledger.tide[0] = FLOOD
         for item in items:
             log[at] = key_of(item)
             at += 1
@@ -137,14 +164,19 @@ def consume(queue, ledger, place, seed):
 
 
 class Storm:
-    """Producers and consumers, the killing of them, and who comes after."""
+    """Producers and consumers, the killing of them, and who comes after.
 
-    def __init__(self, forks, queue, raw, rng):
+    `join_in` gives a process that was just forked the queue as a newcomer gets it.
+    """
+
+    def __init__(self, forks, queue, raw, rng, kills, stops, join_in):
         self._forks = forks
         self._queue = queue
         self._raw = raw
         self._rng = rng
-        self.ledger = Ledger(PRODUCERS + KILLS + 2)
+        self._stops = stops
+        self._join_in = join_in
+        self.ledger = Ledger(PRODUCERS + kills + 2)
         self.incarnations = 0
         self.kills = {"producer": 0, "consumer": 0}
         self.kills_of_holders = 0
@@ -158,18 +190,14 @@ class Storm:
 
     def _start(self, role, place):
         seed = self._rng.randrange(1 << 32)
-        by_name = self._rng.random() < 0.5
+        anew = self._rng.random() < 0.5
         if role == "producer":
             self.incarnations += 1
         number = self.incarnations if role == "producer" else place
-        self.workers[role, place] = self._forks.start(self._work, role, number, seed, by_name)
+        self.workers[role, place] = self._forks.start(self._work, role, number, seed, anew)
 
-    def _work(self, role, number, seed, by_name):
-        queue = self._queue
-        if by_name:
-            name, run_id = queue.name, queue.run_id
-            queue.close()
-            queue = SharedMemoryQueue(name, run_id=run_id)
+    def _work(self, role, number, seed, anew):
+        queue = self._join_in(self._queue) if anew else self._queue
         (produce if role == "producer" else consume)(queue, self.ledger, number, seed)
 
     def strike(self):
@@ -191,7 +219,7 @@ class Storm:
 
     def _holder(self):
         """Return a worker that stands still with an owner word in its hands; None if none does."""
-        for _ in range(STOPS):
+        for _ in range(self._stops):
             worker = self._rng.choice(sorted(self.workers))
             pid = self.workers[worker]
             os.kill(pid, signal.SIGSTOP)
@@ -268,6 +296,43 @@ LATECOMER = """
 """
 
 
+def _rage(storm, rng, kills, look=lambda: None):
+    """Kill so many, then let the others finish; return what it was, in words."""
+    begun = time.monotonic()
+    while sum(storm.kills.values()) < kills:
+        time.sleep(rng.uniform(0, LONGEST_CALM))
+        look()
+        storm.strike()
+    seconds = time.monotonic() - begun
+    storm.calm_down()
+    return (
+        f"kills {storm.kills} in {seconds:.1f} s, longest stall {storm.longest_stall * 1e3:.0f} ms"
+    )
+
+
+def _check(storm, metrics, told):
+    """Compare what was received with what the queue says, once a latecomer swept it."""
+    received, missing = _account(storm)
+    lost = metrics["items_put"] - received
+    sys.stdout.write(
+        f"{told}, {received} items received, {lost} lost of at most {storm.may_be_lost},"
+        f" {metrics['takeovers']} takeovers, {storm.kills_of_holders} of them for certain\n"
+    )
+    assert metrics["takeovers"] >= storm.kills_of_holders
+    assert metrics["queue_size"] == 0
+    assert metrics["items_put"] == metrics["items_got"]
+    assert 0 <= missing <= lost <= storm.may_be_lost
+    assert metrics["pool_free_bytes"] == metrics["pool_bytes"]
+    # The dead left their seats to those who came after.
+    assert max(row["seat"] for row in metrics["seats"]) <= PRODUCERS + CONSUMERS + 2
+
+
+def _join_by_name(queue):
+    name, run_id = queue.name, queue.run_id
+    queue.close()
+    return SharedMemoryQueue(name, run_id=run_id)
+
+
 @pytest.mark.watchdog(150)
 def test_nothing_hangs_tears_or_vanishes_when_processes_are_killed(
     create, forks, open_raw, programs, run_id
@@ -275,30 +340,52 @@ def test_nothing_hangs_tears_or_vanishes_when_processes_are_killed(
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     queue = create(capacity=CAPACITY, item_size=ITEM_SIZE)
-    storm = Storm(forks, queue, open_raw(), rng)
-    begun = time.monotonic()
-    while sum(storm.kills.values()) < KILLS:
-        time.sleep(rng.uniform(0, LONGEST_CALM))
-        storm.strike()
-    seconds = time.monotonic() - begun
-    storm.calm_down()
-
-    received, missing = _account(storm)
+    storm = Storm(forks, queue, open_raw(), rng, KILLS, STOPS, _join_by_name)
+    told = _rage(storm, rng, KILLS)
     metrics = json.loads(programs.run(LATECOMER, run_id))
-    lost = metrics["items_put"] - received
-    sys.stdout.write(
-        f"kills {storm.kills} in {seconds:.1f} s, longest stall {storm.longest_stall * 1e3:.0f} ms,"
-        f" {received} items received, {lost} lost of at most {storm.may_be_lost},"
-        f" {metrics['takeovers']} takeovers, {storm.kills_of_holders} of them for certain\n"
-    )
-    assert metrics["takeovers"] >= storm.kills_of_holders
-    assert metrics["queue_size"] == 0
-    assert metrics["items_put"] == metrics["items_got"]
-    assert 0 <= missing <= lost <= storm.may_be_lost
+    _check(storm, metrics, told)
     assert metrics["pool_bytes"] > 0
-    assert metrics["pool_free_bytes"] == metrics["pool_bytes"]
-    # The dead left their seats to those who came after.
-    assert max(row["seat"] for row in metrics["seats"]) <= PRODUCERS + CONSUMERS + 2
 
     queue.put(b"and on", timeout=support.LIMIT)
     assert queue.get(timeout=support.LIMIT) == b"and on"
+
+
+def _latecomers_metrics(queue):
+    """Attach once more, and tell what is to be seen then."""
+    late = unnamed.another(queue)
+    attachment = late._attachment
+    metrics = snapshot(attachment)
+    metrics["queue_size"] = late.qsize()
+    metrics["seats"] = seat_rows(attachment)
+    return metrics
+
+
+@pytest.mark.watchdog(150)
+def test_nor_does_anything_in_a_ring_that_grows_and_shrinks(forks):
+    print(f"seed {SEED}")
+    rng = random.Random(SEED)
+    queue = unnamed.make_queue()
+    raw = unnamed.RawUnnamed(queue._attachment)
+    regions = set()
+
+    def look():
+        regions.update(unnamed.region_of(position) for _, position in raw.entries(HEAD))
+
+    try:
+        storm = Storm(forks, queue, raw, rng, UNBOUNDED_KILLS, STOPS_IN_TIDES, unnamed.another)
+        told = _rage(storm, rng, UNBOUNDED_KILLS, look)
+        _check(storm, _latecomers_metrics(queue), f"regions {sorted(regions)}, {told}")
+        # It grew, and came back.
+        assert len(regions) >= 2
+        for _ in range(1000):
+            queue.put(bytes(3000), timeout=support.LIMIT)
+        assert support.drain(queue, 1000) == [bytes(3000)] * 1000
+        assert raw.regions() == (0, 0)
+        assert raw.backed()[1:] == [(0, 0)] * (raw.region_count - 1)
+        used = sum(bytes_ for bytes_, _ in raw.backed())
+        pool = snapshot(queue._attachment)["pool_bytes"]
+        # Besides slots and large items: seats, descriptors of blocks, and holes that a look filled.
+        assert raw.slots_memory_bytes() <= used + pool + (1 << 20)
+    finally:
+        raw.close()
+        queue.close()
