@@ -1,15 +1,16 @@
 """Queues between processes, in shared memory: fast, reached by name, safe against any death.
 
 `SharedMemoryQueue` is the queue that has a name; `unlink` removes one. `Queue`, `JoinableQueue` and
-`SimpleQueue` stand in for multiprocessing's, as do the contexts of `get_context`, and `install` swaps
-them in. `Empty` and `Full` are the ones of the standard library. The errors derive from the built-in
-ones they are kinds of.
+`SimpleQueue` stand in for multiprocessing's, as do the contexts of `get_context`, and `install`
+swaps them in. `Empty` and `Full` are the ones of the standard library. The errors derive from the
+built-in ones they are kinds of.
 
-How it is made, from the bottom up: ``_native`` (the protocol in C), ``_format`` (what a segment looks
-like), ``_core`` (mappings, seats, the GIL), ``_inspect`` and ``_ending`` beside it, ``_codec`` (objects
-and bytes), ``serializers``, ``memory`` (how much there is), ``segment`` (named and unnamed), ``_queue``
-and ``queue`` (the queues), ``stats`` (metrics), ``connections``, ``dropin``, ``executor`` and
-``context`` (multiprocessing's manners), and the faces ``__main__``, ``run`` and ``demo``.
+How it is made, from the bottom up: ``_native`` (the protocol in C), ``_format`` (what a segment
+looks like), ``_core`` (mappings, seats, the GIL), ``_inspect`` and ``_ending`` beside it,
+``_codec`` (objects and bytes), ``serializers``, ``memory`` (how much there is), ``segment`` (named
+and unnamed), ``_queue`` and ``queue`` (the queues), ``stats`` (metrics), ``connections``,
+``dropin``, ``executor`` and ``context`` (multiprocessing's manners), and the faces ``__main__``,
+``run`` and ``demo``.
 """
 
 from queue import Empty, Full

@@ -47,7 +47,6 @@ from shmqueue._protocol cimport (
     shmq_block_bytes,
     shmq_block_free,
     shmq_block_take,
-    shmq_end,
     shmq_deed,
     shmq_end_do,
     shmq_end_ring_all,
@@ -80,9 +79,8 @@ from shmqueue._protocol cimport (
     shmq_waiter_init,
 )
 
-from shmqueue import memory
-from shmqueue._format import HEADER_BYTES, check_header, region_limit_bytes
-from shmqueue.errors import CorruptSegmentError, ForeignSegmentError, NoFreeSeatError, SegmentVersionError, ShutDown, TruncatedSegmentError
+from shmqueue import _format, memory
+from shmqueue.errors import CorruptSegmentError, NoFreeSeatError, ShutDown
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *, size_t, int, int, int, int64_t)
@@ -171,8 +169,8 @@ cdef class Attachment:
         status = os.fstat(fd)
         self.view.device = status.st_dev
         self.view.inode = status.st_ino
-        text = os.pread(fd, HEADER_BYTES, 0)
-        check_header(text, status.st_size, path)
+        text = os.pread(fd, _format.HEADER_BYTES, 0)
+        _format.check_header(text, status.st_size, path)
         memcpy(&header, PyBytes_AS_STRING(text), sizeof(header))
         cdef void *base = mmap(NULL, header.segment_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                                0)
@@ -550,7 +548,7 @@ cdef class Attachment:
                 available = system.f_bavail * system.f_frsize
                 where = f"in {os.path.dirname(self.path)}"
         else:
-            limits += f", {region_limit_bytes(self.view.region_count)} for all small ones"
+            limits += f", {_format.region_limit_bytes(self.view.region_count)} for all small ones"
         raise OSError(
             errno.ENOSPC,
             f"no shared memory for the item: wanted {wanted} bytes, available {available} {where};"

@@ -29,9 +29,9 @@ from shmqueue.errors import CorruptSegmentError, ShutDown
 cdef int shutdown(Attachment attachment, bint immediate, const uint32_t *closed) except -1:
     """Shut the tail; if `immediate`, discard what is in the ring and shut the head as well.
 
-    Each step leaves a state that makes sense, and whoever calls again completes what a call that was
-    interrupted or killed left undone; but what a killed one had taken and not yet counted as done
-    stays uncounted, as after any consumer that is killed with items in its hands.
+    Each step leaves a state that makes sense, and whoever calls again completes what a call that
+    was interrupted or killed left undone; but what a killed one had taken and not yet counted as
+    done stays uncounted, as after any consumer that is killed with items in its hands.
     """
     attachment.do(SHMQ_END_TAIL, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, closed)
     attachment.ring_bells()
@@ -68,7 +68,6 @@ cdef int _discard_all(Attachment attachment, const uint32_t *closed) except -1:
             shmq_block_free(attachment.view, taken[0].block)
         shmq_tasks_done(attachment.view, count)
         shmq_snapshot_ends(attachment.view, &head, &tail)
-
 
 
 cdef int task_done(Attachment attachment) except -1:

@@ -7,6 +7,7 @@ nothing of those runs: there is no pipe, no lock and no feeder thread.
 from __future__ import annotations
 
 import copyreg
+import errno
 import marshal
 from importlib import import_module
 from multiprocessing import queues, reduction
@@ -35,8 +36,12 @@ else:
     _StandardSimpleQueue = queues.SimpleQueue
 
 
-def _attach(fd: Any, poll_fd: Any, custom: Any) -> Attachment:
-    return segment.attach_descriptors(fd.detach(), poll_fd.detach(), custom)
+def _attach(fd: Any, poll_fd: Any, custom: Any, uuid: bytes) -> Attachment:
+    attachment = segment.attach_descriptors(fd.detach(), poll_fd.detach(), custom)
+    if attachment.uuid != uuid:
+        # A child is given numbers of descriptors, which may stand for other files by then.
+        raise OSError(errno.EBADF, "the queue was closed while it was being sent to this process")
+    return attachment
 
 
 class _ByName:
@@ -58,7 +63,8 @@ def _reduce_attachment(attachment: Attachment) -> tuple[Any, ...]:
     custom = attachment.custom
     if isinstance(custom, ModuleType):
         custom = _ByName(custom)
-    return _attach, (reduction.DupFd(attachment.fd), reduction.DupFd(attachment.poll_fd), custom)
+    fds = reduction.DupFd(attachment.fd), reduction.DupFd(attachment.poll_fd)
+    return _attach, (*fds, custom, attachment.uuid)
 
 
 copyreg.pickle(Attachment, _reduce_attachment)

@@ -7,11 +7,12 @@ from queue import Full
 from typing import Any
 
 from shmqueue.dropin import Queue
+from shmqueue.errors import ShutDown
 
 __all__ = ["CallQueue"]
 
 
-class CallQueue(process._SafeQueue, Queue):
+class CallQueue(process._SafeQueue, Queue):  # type: ignore[misc]
     """The standard call queue on the drop-in: its `__init__` and its way to report errors.
 
     The standard class stands first: its `__init__` goes on to the drop-in's, whatever arguments it
@@ -37,6 +38,23 @@ class CallQueue(process._SafeQueue, Queue):
             # Its text went along. Its frames would keep this queue, and up to Python 3.10 the
             # manager's thread too, until the garbage collector comes.
             error.__traceback__ = None
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take a call; None, which tells a worker to end, once the executor is gone."""
+        try:
+            return Queue.get(self, block, timeout)
+        except ShutDown:
+            return None
+
+    def close(self) -> None:
+        """End the queue for the workers too.
+
+        Up to Python 3.11 a worker that is started while another one breaks the executor is told by
+        nobody to end, and would be waited for without end.
+        """
+        if not self.closed:
+            self.shutdown()
+        Queue.close(self)
 
     def _travelling(self) -> dict[str, Any]:
         return {}  # the futures stay with the executor

@@ -1,8 +1,8 @@
 """How much memory may still be taken before the kernel kills for it.
 
-A file in memory that no file system bounds has no limit of its own: where the machine's memory ends,
-or that of a control group, there is no error but the out-of-memory killer. So whoever grows asks
-here first, and stops in time.
+A file in memory that no file system bounds has no limit of its own: where the machine's memory
+ends, or that of a control group, there is no error but the out-of-memory killer. So whoever grows
+asks here first, and stops in time.
 """
 
 import os

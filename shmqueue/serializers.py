@@ -1,7 +1,8 @@
 """Which serializer a queue uses: the names that a segment keeps, and what stands behind them.
 
-Two are built in. Any other object with ``dumps`` and ``loads`` may be given when a queue is created;
-every process that attaches finds it by the name in the segment, or gets it along with the queue.
+Two are built in. Any other object with ``dumps`` and ``loads`` may be given when a queue is
+created; every process that attaches finds it by the name in the segment, or gets it along with the
+queue.
 """
 
 import importlib
@@ -27,8 +28,8 @@ class Choice:
     number : int
         Of the policy, as the header keeps it.
     name : str
-        Of a custom one, as the header keeps it: as it was registered, or ``module:attribute``; empty
-        if it has none, and then it travels with the queue.
+        Of a custom one, as the header keeps it: as it was registered, or ``module:attribute``;
+        empty if it has none, and then it travels with the queue.
     custom : object, optional
         What has ``dumps`` and ``loads``.
     """
@@ -41,8 +42,8 @@ class Choice:
 def register_serializer(name: str, serializer: Any) -> None:
     """Make an object with ``dumps`` and ``loads`` known under a name, in this process.
 
-    A queue that is created with ``serializer=name`` keeps the name in its segment. Every process that
-    attaches by name must have registered it, too; children that are forked have it already.
+    A queue that is created with ``serializer=name`` keeps the name in its segment. Every process
+    that attaches by name must have registered it, too; children that are forked have it already.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ ALLOWED = {
     # the drop-ins for multiprocessing's
     "connections": {"_queue", "_core", "errors"},
     "dropin": {"connections", "_queue", "_core", "_inspect", "segment", "errors"},
-    "executor": {"dropin"},
+    "executor": {"dropin", "errors"},
     "context": {"executor", "dropin"},
     "__init__": {"context", "dropin", "queue", "segment", "serializers", "errors"},
     # faces: they hold no protocol, and see the package as its users do

@@ -10,8 +10,8 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "layout.md"
 HEAD = """\
 # The layout of a segment
 
-Written by `make docs-table` from `shmqueue._format.layout_fields()`, that is, from the structures of
-`shmqueue/_native/layout.h` as the C compiler laid them out. Do not edit; a test compares.
+Written by `make docs-table` from `shmqueue._format.layout_fields()`, that is, from the structures
+of `shmqueue/_native/layout.h` as the C compiler laid them out. Do not edit; a test compares.
 
 Offsets and sizes are bytes, offsets from the start of the structure. Where the structures stand in
 the segment, and why, is told at the top of `layout.h`. A field that moves or changes its meaning

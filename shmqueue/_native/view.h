@@ -87,6 +87,7 @@ typedef struct {
   uint64_t pool_left_bytes; /* what the last trim of the pool left backed */
   int64_t allowance_bytes; /* that may be reserved before the caller is asked again */
   uint64_t mark_exact_from; /* the high-water mark below it is a sample: saves a shared line */
+  uint32_t spins_in_vain; /* how often in a row polling was not worth it lately */
   uint64_t spin_ns; /* how long to poll before sleeping; 0 where there is one core */
 
   _Alignas(SHMQ_LINE) shmq_cursor producer;

@@ -13,6 +13,8 @@
 #include "growth.h"
 
 #define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
+#define SHMQ_SPIN_HALVINGS 3u
+#define SHMQ_SPIN_RETRY 8u
 #define SHMQ_SLEEP_BUSY (50 * SHMQ_MS)
 #define SHMQ_SLEEP_IDLE (250 * SHMQ_MS)
 /* A call that may not block still gives a holder of the owner word the time to finish its copy, be
@@ -81,6 +83,23 @@ static inline int shmq_poll(const shmq_view *view, const shmq_waiter *waiter, ui
   }
 }
 
+/* Polls for as long as it has been worth it lately; 1 as soon as it is worth another attempt. Who
+ * polls in vain takes the core from those whom it waits for, if they are more than there are cores:
+ * each time in vain halves the next one, down to what a quick answer takes; once it was worth it, and
+ * every few times anyhow, the whole is tried again. */
+static inline int shmq_spin(shmq_view *view, const shmq_waiter *waiter) {
+  uint32_t in_vain = load_relaxed(&view->spins_in_vain); /* relaxed: private, and a guess */
+  uint32_t halvings = in_vain < SHMQ_SPIN_HALVINGS ? in_vain : SHMQ_SPIN_HALVINGS;
+  if (view->spin_ns == 0) return 0;
+  if (in_vain % SHMQ_SPIN_RETRY == 0) halvings = 0;
+  if (shmq_poll(view, waiter, view->spin_ns >> halvings)) {
+    if (in_vain > 0) store_relaxed(&view->spins_in_vain, 0); /* relaxed: as above */
+    return 1;
+  }
+  store_relaxed(&view->spins_in_vain, in_vain + 1); /* relaxed: as above */
+  return 0;
+}
+
 /* One bounded sleep. OK, or INTERRUPTED. */
 static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter, uint64_t now,
                                      uint64_t deadline) {
@@ -136,7 +155,7 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
 
 /* After an attempt answered `why` about `end`: returns OK when the attempt is worth repeating,
  * INTERRUPTED when a signal should be looked at first, TIMEOUT or CLOSED. */
-static inline shmq_status shmq_wait(const shmq_view *view, shmq_waiter *waiter, shmq_status why,
+static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_status why,
                                     shmq_end *end) {
   uint64_t now, deadline;
   waiter->end = end;
@@ -144,8 +163,7 @@ static inline shmq_status shmq_wait(const shmq_view *view, shmq_waiter *waiter, 
   if (waiter->why != why || waiter->started_ns == 0) {
     if (waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
     shmq_waiter_begin(view, waiter, why);
-    if (view->spin_ns > 0 && !waiter->slept && shmq_poll(view, waiter, view->spin_ns))
-      return SHMQ_OK;
+    if (!waiter->slept && shmq_spin(view, waiter)) return SHMQ_OK;
   }
   now = now_ns();
   shmq_waiter_account(view, waiter, now);
@@ -225,6 +243,8 @@ typedef enum {
 /* Waits for the end's owner word and does it, without a call into Python in between. */
 static inline shmq_status shmq_end_do(shmq_view *view, shmq_end *end, shmq_deed deed,
                                       shmq_waiter *waiter) {
+  /* Without polling: who holds the word is in a system call, or was put off its core by us. */
+  waiter->slept = 1;
   while (!shmq_end_try_acquire(view, end)) {
     shmq_status status = shmq_wait(view, waiter, SHMQ_BUSY, end);
     if (status != SHMQ_OK) return status;

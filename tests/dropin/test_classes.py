@@ -9,6 +9,8 @@ import pytest
 
 import shmqueue
 from shmqueue import JoinableQueue, Queue, SimpleQueue
+from tests.dropin import workers
+from tests.support import LIMIT
 
 
 class TestBeing:
@@ -56,6 +58,15 @@ class TestBeing:
         queue = make(kind, serializer=serializer)
         queue.put({1, 2})
         assert queue.get() == {1, 2}
+
+    def test_a_serializer_of_ones_own_reaches_every_process(self, make, kind, ctx, start):
+        import json
+
+        for serializer in (json, workers.Reversing()):
+            queue = make(kind, serializer=serializer)
+            child = start(ctx, workers.put_each, queue, [["a", {"b": None}]])
+            assert queue.get(timeout=LIMIT) == ["a", {"b": None}]
+            child.result()
 
     def test_an_unknown_serializer_is_refused(self, kind):
         with pytest.raises(ValueError, match="serializer"):

@@ -8,7 +8,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
-from shmqueue import JoinableQueue, Queue, SimpleQueue
+from shmqueue import JoinableQueue, Queue, SimpleQueue, dropin
 from tests.dropin import workers
 from tests.support import LIMIT, drain
 
@@ -187,6 +187,13 @@ class TestElsewhere:
         other = pickle.loads(pickle.dumps(queue, protocol))
         assert other._maxsize == 3
         other.close()
+
+    def test_it_never_arrives_as_another_queue(self, make):
+        queue, other = make(Queue), make(Queue)
+        attach, [_fd, _poll_fd, custom, uuid] = dropin._reduce_attachment(queue._attachment)
+        _attach, [fd, poll_fd, *_rest] = dropin._reduce_attachment(other._attachment)
+        with pytest.raises(OSError, match="was closed while it was being sent"):
+            attach(fd, poll_fd, custom, uuid)
 
     def test_a_closed_queue_is_not_pickled(self, kind):
         queue = kind()
