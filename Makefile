@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PYTHONS ?= 3.10 3.11 3.12 3.13
+# Workers at a time in `make compat`; mostly they wait.
+COMPAT_JOBS ?= 2
 
 # Nothing of the caller's Python set-up may leak into ours.
 unexport PYTHONPATH
@@ -23,7 +25,7 @@ FLAGS := $(strip debug=$(SHMQUEUE_DEBUG) sanitize=$(SHMQUEUE_SANITIZE) cc=$(CC))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all check lint format bench docs-table clean distclean FORCE
+.PHONY: help build demo test test-all compat check lint format bench docs-table clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
@@ -79,6 +81,21 @@ test-all: ## the test suite on each Python of PYTHONS that is here
 	    else left_out="$$left_out $$version"; fi; \
 	done; \
 	test -z "$$left_out" || echo "not found, so not tested:$$left_out"; \
+	test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
+
+compat: ## CPython's own tests against our queues, on each Python of PYTHONS; writes docs/compat.md
+	@rm -rf build/compat; failed=; left_out=; lenders=; outcomes=; page="--markdown docs/compat.md"; \
+	for version in $(PYTHONS); do \
+	    if python=$$(sh tools/find_python.sh $$version); then \
+	        echo "== Python $$version"; \
+	        lenders="$$lenders --lender $$python"; outcomes="$$outcomes build/compat/$$version.json"; \
+	        $(MAKE) --no-print-directory build PYTHON="$$python" VENV=.venv-$$version EXTRAS=test && \
+	        .venv-$$version/bin/python -m tests.compat --jobs $(COMPAT_JOBS) $$lenders \
+	            --json build/compat/$$version.json $(ARGS) || failed="$$failed $$version"; \
+	    else left_out="$$left_out $$version"; page=; fi; \
+	done; \
+	test -z "$$left_out" || echo "not found, so not run, and no page written:$$left_out"; \
+	$(PYTHON) -m tests.compat.report $$outcomes $$page || failed="$$failed table"; \
 	test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
 
 check: lint $(READY) ## format, lint, types, stubs, layers, docs table
