@@ -42,6 +42,15 @@ RESERVE_BYTES = 8 << 20
 # Address range for large items: it costs nothing until it is used, and never shrinks or moves.
 POOL_LIMIT_BYTES = 64 << 30
 SMALLEST_POOL_LIMIT_BYTES = 1 << 20
+# Of unnamed queues: what to call one, the capacity that stands for none, the largest item that lies
+# in the ring itself, and the address range in which the ring may grow. A thousand of them have room
+# in the address space of a process.
+UNNAMED = "an unnamed queue"
+UNBOUNDED = 1 << 62
+INLINE_BYTES = 4096
+RING_LIMIT_BYTES = 32 << 30
+SMALLEST_ADDRESS_RANGE_BYTES = 1 << 30
+MFD_NOEXEC_SEAL = 8  # where vm.memfd_noexec is 2, files that could be executed are refused
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
@@ -281,12 +290,15 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         os.close(fd)
 
 
-UNNAMED = "an unnamed queue"
-UNBOUNDED = 1 << 62
-# Of an unnamed queue: the largest item that lies in the ring itself, and the address range in which
-# the ring may grow. A thousand queues have room in the address space of a process.
-INLINE_BYTES = 4096
-RING_LIMIT_BYTES = 32 << 30
+def _memory_file() -> int:
+    """Return a file in memory that nobody can execute, where the system knows such (Linux 6.3)."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create("shmqueue", flags | MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.memfd_create("shmqueue", flags)
 
 
 def create_unnamed(maxsize: int, serializer: Any = "multiprocessing") -> Attachment:
@@ -312,10 +324,21 @@ def create_unnamed(maxsize: int, serializer: Any = "multiprocessing") -> Attachm
     choice = choose(serializer, travels=True)
     wanted = Descriptor(capacity, INLINE_BYTES, MAX_PROCESSES, choice, 0o600)
     memory_bytes = 2 * memory.total_bytes()
-    region_count = _region_count(min(RING_LIMIT_BYTES, memory_bytes, _address_limit_bytes()))
-    fd = os.memfd_create("shmqueue", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    while True:
+        try:
+            return _build_unnamed(wanted, memory_bytes)
+        except OSError as error:
+            # Of thousands of queues the last ones find less room in the address space.
+            if error.errno != errno.ENOMEM or memory_bytes < SMALLEST_ADDRESS_RANGE_BYTES:
+                raise
+            memory_bytes //= 8
+
+
+def _build_unnamed(wanted: Descriptor, limit_bytes: int) -> Attachment:
+    region_count = _region_count(min(RING_LIMIT_BYTES, limit_bytes, _address_limit_bytes()))
+    fd = _memory_file()
     try:
-        _build(fd, wanted, _pool_limit_bytes(memory_bytes), region_count)
+        _build(fd, wanted, _pool_limit_bytes(limit_bytes), region_count)
         fcntl.fcntl(
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         )
@@ -323,7 +346,7 @@ def create_unnamed(maxsize: int, serializer: Any = "multiprocessing") -> Attachm
     except BaseException:
         os.close(fd)
         raise
-    return attach_descriptors(fd, poll_fd, choice.custom)
+    return attach_descriptors(fd, poll_fd, wanted.serializer.custom)
 
 
 def attach_descriptors(fd: int, poll_fd: int, custom: Any = None) -> Attachment:
