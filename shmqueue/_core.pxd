@@ -46,7 +46,6 @@ cdef class Attachment:
     cdef int do(self, uint32_t end, int deed, uint64_t deadline_ns,
                 const uint32_t *closed) except -1000
     cdef int _settle_poll(self) except -1
-    cdef bint _is_to_tidy(self) noexcept
     cdef int _tidy_up(self) except -1
     cdef bint is_mine(self) noexcept
     cdef bint _allow_memory(self, shmq_waiter *waiter) except -1

@@ -44,6 +44,7 @@ from shmqueue._protocol cimport (
     copy_in,
     copy_out,
     now_ns,
+    shmq_allow,
     shmq_block_bytes,
     shmq_block_free,
     shmq_block_take,
@@ -55,7 +56,7 @@ from shmqueue._protocol cimport (
     shmq_growth,
     shmq_has_room,
     shmq_header,
-    shmq_poll_fd_is_ours,
+    shmq_poll_fd_is_eventfd,
     shmq_poll_is_settled,
     shmq_pool_give_back,
     shmq_pool_is_to_settle,
@@ -123,6 +124,10 @@ os.register_at_fork(
     after_in_parent=lambda: _process_lock.release(),
     after_in_child=_after_fork_in_child,
 )
+
+
+cdef inline bint _is_to_tidy(const shmq_view *view) noexcept:
+    return view.ends[SHMQ_END_HEAD0].state & SHMQ_END_POLLED or view.trim_is_due
 
 
 cdef class Attachment:
@@ -201,7 +206,7 @@ cdef class Attachment:
         # Not os.close: a queue in a global variable may outlive the modules at exit.
         if shmq_fd_is_ours(self.view):
             c_close(self.view.fd)
-        if shmq_poll_fd_is_ours(self.view):
+        if shmq_poll_fd_is_eventfd(self.view):
             c_close(self.view.poll_fd)
         free(self.view)
 
@@ -230,6 +235,7 @@ cdef class Attachment:
             if status != SHMQ_OK:
                 raise OSError(error, f"cannot take a seat in {self.path}: {os.strerror(error)}")
             shmq_view_set_mine(self.view, epoch)
+        with nogil:
             shmq_sweep_after_the_dead(self.view)
         return 0
 
@@ -363,7 +369,7 @@ cdef class Attachment:
         if headroom < wanted:
             return False
         # A little ahead, so that a burst doesn't ask at each step.
-        self.view.allowance_bytes += max(wanted, min(headroom // 16, 64 << 20))
+        shmq_allow(self.view, max(wanted, min(headroom // 64, 16 << 20)))
         return True
 
     cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
@@ -377,7 +383,7 @@ cdef class Attachment:
         if shmq_view_is_mine(self.view) and max_items == 1:
             status = shmq_try_take(self.view, 1, buffer, buffer_bytes, taken, count)
             if status == SHMQ_OK or status == SHMQ_NEED:
-                if self._is_to_tidy():
+                if _is_to_tidy(self.view):
                     self._tidy_up()
                 return status
             if status == SHMQ_CORRUPT:
@@ -406,7 +412,7 @@ cdef class Attachment:
                 with nogil:
                     shmq_pool_give_back(self.view)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if self._is_to_tidy():
+        if _is_to_tidy(self.view):
             self._tidy_up()
         if status == SHMQ_OK or status == SHMQ_NEED:
             return status
@@ -421,12 +427,9 @@ cdef class Attachment:
         if not shmq_view_is_mine(self.view):
             self.take_seat()
         status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
-        if self._is_to_tidy():
+        if _is_to_tidy(self.view):
             self._tidy_up()
         return status
-
-    cdef bint _is_to_tidy(self) noexcept:
-        return self.view.ends[SHMQ_END_HEAD0].state & SHMQ_END_POLLED or self.view.trim_is_due
 
     cdef int _tidy_up(self) except -1:
         """See to what a take, or the try of one, left to do that is not its own business."""
@@ -443,11 +446,11 @@ cdef class Attachment:
     cdef int _look_at_signals(self, shmq_waiter *waiter) except -1:
         try:
             PyErr_CheckSignals()
+            if not shmq_view_is_mine(self.view):
+                self.take_seat()  # the handler forked, and this is the child
         except BaseException:
             shmq_waiter_end(self.view, waiter, True)
             raise
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()  # the handler forked, and this is the child
         # A sleep just ended for nothing: perhaps the one waited for is dead, which only the kernel
         # can tell, by way of the descriptor.
         self._see_to_descriptor()

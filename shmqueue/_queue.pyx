@@ -166,6 +166,10 @@ cdef class ObjectQueue:
         cdef Payload payload
         cdef shmq_record record
         cdef Attachment attachment = self._open()
+        # Before it is pickled: what that does beyond, such as duplicating a descriptor that somebody
+        # is to fetch, can't be undone when there is no room. Plain items have nothing of the kind.
+        if deadline_ns == AT_ONCE and not _is_plain(item) and not attachment.has_room(1):
+            raise Full
         if self.dumps is not None:
             item = _dumped(self.dumps, item)
         encode(item, self.policy, &payload)
@@ -395,15 +399,16 @@ cdef class ObjectQueue:
         return item if self.loads is None else self.loads(item)
 
     cdef int _deliver_pending(self, list items, Py_ssize_t wanted) except -1:
-        while self.pending and len(items) < wanted:
+        cdef list pending = self.pending
+        while pending and len(items) < wanted:
             # Taken first: decoding may let another thread in, which then takes the next one.
-            kept = self.pending.pop(0)
+            kept = pending.pop(0)
             try:
                 items.append(self._deliver(kept))
             except BaseException as error:
                 if not items:
                     raise
-                self.pending.insert(0, kept)
+                pending.insert(0, kept)
                 _interrupt_again(error)
                 return 0
         return 0
@@ -448,8 +453,11 @@ cdef class ObjectQueue:
         """
         cdef Attachment attachment = self._open()
         shutdown(attachment, bool(immediate), &self.closed_flag)
-        if immediate:
-            self.pending = None
+        if immediate and self.pending is not None and self._has_pending(attachment):
+            # Taken, but never delivered: discarded like the rest.
+            pending, self.pending = self.pending, []
+            for _ in pending:
+                task_done(attachment)
 
     @property
     def is_shutdown(self):
@@ -501,6 +509,10 @@ cdef class ObjectQueue:
             self.attachment = None
         if attachment is not None:
             attachment.ring_bells()
+
+
+cdef inline bint _is_plain(object item):
+    return type(item) is bytes or type(item) is str or type(item) is int or type(item) is float
 
 
 cdef object _dumped(object dumps, object item):

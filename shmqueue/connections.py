@@ -7,6 +7,7 @@ of them closes nothing else, and what they do takes no lock.
 
 from __future__ import annotations
 
+import time
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty
@@ -19,6 +20,8 @@ from shmqueue._queue import ObjectQueue
 __all__ = ["Reader", "ReaderLock", "Writer", "WriterLock"]
 
 Self = TypeVar("Self", bound="_End")
+
+LONGEST_WAIT_SECONDS = 0.25
 
 
 class _End(ObjectQueue):
@@ -70,9 +73,15 @@ class Reader(_End):
         """Return whether `recv` would return or raise now, waiting up to `timeout` seconds."""
         if self.qsize() or self._attachment.is_shut:
             return True
-        if timeout is not None and timeout <= 0:
-            return False
-        return bool(wait([self], timeout))  # type: ignore[list-item]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = LONGEST_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return bool(self.qsize())
+            # In slices: a putter that was killed at the wrong moment has told nobody of its item.
+            wait([self], min(left, LONGEST_WAIT_SECONDS))  # type: ignore[list-item]
+            if self.qsize() or self._attachment.is_shut:
+                return True
 
     def fileno(self) -> int:
         """Return a descriptor that polls readable while there is an item."""
@@ -86,6 +95,9 @@ class _HeldReader(Reader):
     """
 
     _seen: list[tuple[Any, BaseException | None]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reader, (self._attachment,)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         if not self._seen:

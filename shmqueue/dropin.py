@@ -9,6 +9,8 @@ from __future__ import annotations
 import copyreg
 import errno
 import marshal
+import os
+import pickle
 from importlib import import_module
 from multiprocessing import queues, reduction
 from queue import Full
@@ -37,7 +39,13 @@ else:
 
 
 def _attach(fd: Any, poll_fd: Any, custom: Any, uuid: bytes) -> Attachment:
-    attachment = segment.attach_descriptors(fd.detach(), poll_fd.detach(), custom)
+    first = fd.detach()
+    try:
+        second = poll_fd.detach()
+    except BaseException:
+        os.close(first)
+        raise
+    attachment = segment.attach_descriptors(first, second, custom)
     if attachment.uuid != uuid:
         # A child is given numbers of descriptors, which may stand for other files by then.
         raise OSError(errno.EBADF, "the queue was closed while it was being sent to this process")
@@ -136,8 +144,10 @@ class _Dropin(ObjectQueue):
             if name in self._own:
                 continue
             try:
+                # Plain data is what marshal knows; memory, which it knows too, has no pickle.
                 marshal.dumps(value)
-            except ValueError:
+                pickle.dumps(value)
+            except (ValueError, TypeError):
                 continue
             found[name] = value
         return found
@@ -225,9 +235,11 @@ class Queue(_Dropin, _StandardQueue):  # type: ignore[misc]
 
         Calls that wait in other threads raise ValueError. Closing it again does nothing.
         """
-        if not self.closed:
+        try:
             self._size_at_close = super().qsize()
             self._used = bool(_inspect.snapshot(self._attachment)["items_put"])
+        except ValueError:
+            pass  # closed already, perhaps by another thread just now
         super().close()
 
     def join_thread(self) -> None:

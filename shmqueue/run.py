@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import io
 import os
@@ -41,12 +42,12 @@ def run_script(path: str, arguments: Sequence[str]) -> int:
             code = pkgutil.read_code(file)
         if code is None:
             with io.open_code(os.path.abspath(path)) as file:
-                code = compile(file.read(), path, "exec", dont_inherit=True)
+                code = compile(file.read(), os.path.abspath(path), "exec", dont_inherit=True)
     except OSError as error:
         print(f"shmqueue run: can't open file {path!r}: {error.strerror}", file=sys.stderr)
         return 2
     _set_first_path(os.path.dirname(os.path.realpath(path)))
-    return _run(code, None, path)
+    return _run(code, None, os.path.abspath(path))
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:
@@ -95,7 +96,7 @@ def _code_of(spec: ModuleSpec) -> CodeType:
 def _run(code: CodeType, spec: ModuleSpec | None, path: str | None = None) -> int:
     """Run code as the module ``__main__``, which stays that for threads and exit handlers."""
     main = ModuleType("__main__")
-    main.__builtins__ = __builtins__  # type: ignore[attr-defined]
+    main.__builtins__ = builtins  # type: ignore[attr-defined]
     main.__spec__ = spec
     if spec is not None:
         main.__file__ = spec.origin

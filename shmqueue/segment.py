@@ -7,6 +7,7 @@ the first byte is touched, so a full /dev/shm is an error and never a SIGBUS.
 
 import errno
 import fcntl
+import operator
 import os
 import resource
 import stat
@@ -20,7 +21,7 @@ from shmqueue import memory
 from shmqueue._core import Attachment
 from shmqueue._format import format_segment, plan_segment, region_limit_bytes
 from shmqueue._inspect import seat_rows
-from shmqueue.errors import ForeignSegmentError, SegmentError
+from shmqueue.errors import ForeignSegmentError, NoFreeSeatError, SegmentError
 from shmqueue.serializers import CUSTOM, Choice, choose, find
 
 __all__ = [
@@ -280,7 +281,8 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         finally:
             os.close(directory)
         linked = True
-        return _attachment_of(_opened_by_name(fd, path), path, custom=wanted.serializer.custom)
+        attachment = _attachment_of(_opened_by_name(fd, path), path)
+        return _with_serializer(attachment, wanted.serializer.custom)
     except BaseException:
         if linked:
             status = os.fstat(fd)
@@ -320,6 +322,9 @@ def create_unnamed(maxsize: int, serializer: Any = "multiprocessing") -> Attachm
     OSError
         If the system has no memory or no descriptor for it.
     """
+    maxsize = operator.index(maxsize)
+    if maxsize >= UNBOUNDED:
+        raise ValueError(f"maxsize={maxsize} is more than a queue can count; 0 is no bound at all")
     capacity = maxsize if maxsize > 0 else UNBOUNDED
     choice = choose(serializer, travels=True)
     wanted = Descriptor(capacity, INLINE_BYTES, MAX_PROCESSES, choice, 0o600)
@@ -368,7 +373,7 @@ def attach_descriptors(fd: int, poll_fd: int, custom: Any = None) -> Attachment:
     ValueError
         If its serializer is not known here.
     """
-    return _attachment_of(fd, UNNAMED, poll_fd, custom)
+    return _with_serializer(_attachment_of(fd, UNNAMED, poll_fd), custom)
 
 
 def _opened_by_name(fd: int, path: str) -> int:
@@ -392,7 +397,14 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
         If there is none, or it is not ours to open.
     SegmentError
         If what is there is not a sound segment of this layout.
+    ValueError
+        If its serializer is not known here.
     """
+    return _with_serializer(_look_at(path, allow_other_owner))
+
+
+def _look_at(path: str, allow_other_owner: bool) -> Attachment:
+    """Attach without a look at the serializer, whose import would run what the segment names."""
     try:
         # O_NONBLOCK: so that a fifo that lies there is refused rather than waited for.
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -433,22 +445,35 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
     return _attachment_of(fd, path)
 
 
-def _attachment_of(fd: int, path: str, poll_fd: int = -1, custom: Any = None) -> Attachment:
+def _attachment_of(fd: int, path: str, poll_fd: int = -1) -> Attachment:
     """Return this process's attachment to the segment behind `fd`; the descriptors are used up."""
-    status = os.fstat(fd)
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        _close(poll_fd)  # the other is none
+        raise
     key = (status.st_dev, status.st_ino)
     with _lock:
         attachment = _attachments.get(key)
         if attachment is None:
             attachment = Attachment(fd, path, poll_fd)
-            if attachment.serializer == CUSTOM:
-                attachment.custom = custom or find(attachment.serializer_name)
             _attachments[key] = attachment
         else:
             os.close(fd)
-            if poll_fd >= 0:
-                os.close(poll_fd)
+            _close(poll_fd)
         return attachment
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
+
+
+def _with_serializer(attachment: Attachment, custom: Any = None) -> Attachment:
+    """Return the attachment, with its custom serializer if it has one: the one given, or found."""
+    if attachment.serializer == CUSTOM and attachment.custom is None:
+        attachment.custom = find(attachment.serializer_name) if custom is None else custom
+    return attachment
 
 
 def unlink(name: str, run_id: str = "") -> bool:
@@ -496,9 +521,9 @@ def describe(path: str) -> str:
     with _lock:
         known = list(_attachments.values())
     try:
-        attachment = attach(path, allow_other_owner=True)
+        attachment = _look_at(path, allow_other_owner=True)
         was_attached = any(attachment is other for other in known)
-    except SegmentError as error:
+    except (SegmentError, NoFreeSeatError) as error:
         return str(error)
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"

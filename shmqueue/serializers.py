@@ -15,6 +15,7 @@ __all__ = ["BUILT_IN", "CUSTOM", "Choice", "choose", "find", "name_of", "registe
 # As the header of a segment numbers them.
 BUILT_IN = {"cloudpickle": 1, "multiprocessing": 2}
 CUSTOM = 3
+LONGEST_NAME_BYTES = 63  # that the header has room for
 
 _registered: dict[str, Any] = {}
 
@@ -99,6 +100,8 @@ def choose(serializer: Any, *, travels: bool) -> Choice:
         )
     _check(serializer)
     name = _name_for(serializer)
+    if travels and len(name.encode()) > LONGEST_NAME_BYTES:
+        name = ""
     if not name and not travels:
         raise ValueError(
             f"serializer {serializer!r} has no name by which a process that attaches could find it:"

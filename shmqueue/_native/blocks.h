@@ -139,6 +139,7 @@ static inline shmq_status shmq_reserve(const shmq_view *view, uint64_t offset, u
       done += now;
     } else if (errno != EINTR) {
       int error = errno;
+      fetch_add_relaxed(allowance, (int64_t)bytes); /* relaxed: as above */
       if (done > 0)
         fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)done);
       errno = error;
@@ -148,6 +149,11 @@ static inline shmq_status shmq_reserve(const shmq_view *view, uint64_t offset, u
     }
   }
   return SHMQ_OK;
+}
+
+/* Allows so many bytes more. */
+static inline void shmq_allow(shmq_view *view, uint64_t bytes) {
+  fetch_add_relaxed(&view->allowance_bytes, (int64_t)bytes); /* relaxed: an account of our own */
 }
 
 /* Makes sure that a block which we hold has its memory. */
@@ -182,6 +188,8 @@ static inline void shmq_pool_usage(const shmq_view *view, uint64_t *reserved, ui
  * that is backed. Returns how much is backed then. */
 static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes) {
   uint64_t backed, unused;
+  /* relaxed: a hint, which is set right by what it was wrong; what others back meanwhile counts. */
+  uint64_t hint = load_relaxed(&shmq_pool_end(view)->high_water_mark);
   shmq_pool_usage(view, &backed, &unused);
   for (uint32_t index = shmq_block_count(view); index-- > 0 && backed > keep_bytes;) {
     shmq_block *block = &view->blocks[index];
@@ -200,7 +208,7 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
     store_release(&block->state, SHMQ_BLOCK_FREE);
     backed -= bytes;
   }
-  store_relaxed(&shmq_pool_end(view)->high_water_mark, backed); /* relaxed: a hint */
+  fetch_add_relaxed(&shmq_pool_end(view)->high_water_mark, backed - hint); /* relaxed: as above */
   return backed;
 }
 

@@ -1,8 +1,8 @@
 /* Which of the items that were put are also done: the count behind task_done and join.
  *
  * The `done` end counts calls of task_done in its sequence; it never passes the tail. Nobody owns
- * it: its owner word holds nothing but the flag of those who sleep until both are equal. Joining
- * looks at a moment: items that are put later are waited for only if they come before that look.
+ * it: its owner word holds nothing but the flag of those who sleep until both are equal. Its mark
+ * remembers the last sequence at which they were, for a joiner that wakes up later than the next put.
  */
 #ifndef SHMQ_DONE_H
 #define SHMQ_DONE_H
@@ -23,6 +23,13 @@ static inline void shmq_done_ring(const shmq_view *view) {
   if (xchg_acq_rel(&shmq_done(view)->owner, 0) != 0) shmq_end_ring_all(shmq_done(view));
 }
 
+/* Is it all done, or was it at a moment when at least `target` items had been put? */
+static inline int shmq_was_done(const shmq_view *view, uint64_t target) {
+  /* acquire: pairs with the release store in shmq_tasks_done. */
+  return shmq_all_done(view) ||
+         (int64_t)(load_acquire(&shmq_done(view)->high_water_mark) - target) >= 0;
+}
+
 /* How many items were put and not done yet. */
 static inline uint64_t shmq_unfinished(const shmq_view *view) {
   uint64_t done = load_acquire(&shmq_done(view)->sequence); /* acquire: as in shmq_all_done */
@@ -39,7 +46,12 @@ static inline int shmq_tasks_done(const shmq_view *view, uint64_t count) {
     if ((int64_t)(load_acquire(&shmq_tail(view)->sequence) - seen) < (int64_t)count) return 0;
     /* acq_rel: what was done before the count, for those who join. */
   } while (!cas_acq_rel(&done->sequence, &seen, seen + count));
-  if (shmq_all_done(view)) shmq_done_ring(view);
+  if (shmq_all_done(view)) {
+    /* release: pairs with shmq_was_done: who joins returns at the first moment at which all was done,
+     * even if more was put before it woke. */
+    store_release(&done->high_water_mark, seen + count);
+    shmq_done_ring(view);
+  }
   return 1;
 }
 

@@ -62,10 +62,10 @@ static inline void shmq_ring_go_back(const shmq_view *view, uint64_t sequence, u
   shmq_end_release(head);
 }
 
-/* Gives the memory of a region back that is not in use, in pieces, and lets others have the pool's word
- * in between. 0 when somebody took it: then the next trim goes on. */
+/* Gives the memory of a region back that is not in use, in pieces, as long as nobody else wants the
+ * pool's word. 0 when somebody does: then a later trim goes on. */
 static inline int shmq_region_give_back(const shmq_view *view, uint32_t index) {
-  const uint64_t piece = UINT64_C(64) << 20;
+  const uint64_t piece = UINT64_C(16) << 20;
   shmq_end *pool = shmq_pool_end(view);
   shmq_region *region = &view->regions[index];
   for (;;) {
@@ -81,19 +81,23 @@ static inline int shmq_region_give_back(const shmq_view *view, uint32_t index) {
       return 1;
     store_relaxed(&region->dirty, left);
     if (left == 0) return 1;
-    shmq_end_release(pool);
-    if (!shmq_end_try_acquire(view, pool)) return 0;
+    if (load_relaxed(&pool->owner) & SHMQ_CONTENDED) return 0; /* relaxed: a hint */
   }
 }
 
 /* Takes an empty ring back to its first region, and gives the memory of regions that are not in use
- * back to the system. Waits for nobody: if a word is held, the next who empties the ring does it. */
+ * back to the system. Waits for nobody: if a word is held or wanted, it stays due. */
 static void __attribute__((noinline, unused)) shmq_ring_trim(shmq_view *view) {
   shmq_end *pool = shmq_pool_end(view), *tail = shmq_tail(view);
   uint64_t head_sequence, position, head_position;
   store_relaxed(&view->trim_is_due, 0); /* relaxed: private */
-  if (view->region_count == 0 || !shmq_end_try_acquire_or_evict(view, pool)) return;
+  if (view->region_count == 0) return;
+  if (!shmq_end_try_acquire_or_evict(view, pool)) {
+    store_relaxed(&view->trim_is_due, 1); /* relaxed: private */
+    return;
+  }
   if (!shmq_end_try_acquire_or_evict(view, tail)) {
+    store_relaxed(&view->trim_is_due, 1); /* relaxed: private */
     shmq_end_release(pool);
     return;
   }
@@ -114,7 +118,9 @@ static void __attribute__((noinline, unused)) shmq_ring_trim(shmq_view *view) {
   }
   shmq_end_release(tail);
   for (uint32_t region = 1; region < view->region_count; region++) {
-    if (!shmq_region_give_back(view, region)) return;
+    if (shmq_region_give_back(view, region)) continue;
+    store_relaxed(&view->trim_is_due, 1); /* relaxed: private */
+    break;
   }
   shmq_end_release(pool);
 }

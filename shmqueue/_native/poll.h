@@ -27,23 +27,36 @@
 
 #include "ends.h"
 
-/* Is it still our eventfd? A number that was closed behind our back may be another file by now; all
- * eventfds look alike, but writing to one of those does no harm. */
+/* Is it still our eventfd? A number that was closed behind our back may be another file by now. To
+ * this look all files without a name of their own are alike; see shmq_poll_fd_is_eventfd. */
 static inline int shmq_poll_fd_is_ours(const shmq_view *view) {
   struct stat status;
   return view->poll_fd >= 0 && fstat(view->poll_fd, &status) == 0 &&
          status.st_ino == view->poll_inode && (status.st_mode & S_IFMT) == 0;
 }
 
+/* Before it is closed: is it an eventfd at all, rather than somebody's epoll or timer? */
+static inline int shmq_poll_fd_is_eventfd(const shmq_view *view) {
+  static const char wanted[] = "anon_inode:[eventfd]";
+  char path[32], target[sizeof(wanted)];
+  if (!shmq_poll_fd_is_ours(view)) return 0;
+  snprintf(path, sizeof(path), "/proc/self/fd/%d", view->poll_fd);
+  return readlink(path, target, sizeof(target)) == (ssize_t)sizeof(wanted) - 1 &&
+         memcmp(target, wanted, sizeof(wanted) - 1) == 0;
+}
+
 /* By the tail's owner: makes the descriptor readable. */
 static void __attribute__((noinline, unused)) shmq_poll_signal(const shmq_view *view) {
   const uint64_t one = 1;
   shmq_end *tail = shmq_tail(view);
+  uint32_t state = load_relaxed(&tail->state); /* relaxed: we are its owner */
   if (!shmq_poll_fd_is_ours(view)) return;
+  /* release, both: as every store of it, for shmq_why_empty. Killed on the return from the call, which
+   * is where kills come: unsettled, for a taker that finds the word free again. */
+  store_release(&tail->state, state | SHMQ_END_UNSETTLED);
   /* EAGAIN, the only failure of a full counter, means that it is readable. */
   if (write(view->poll_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) return;
-  /* relaxed: we are its owner. release: pairs with shmq_why_empty, as every store of it does. */
-  store_release(&tail->state, load_relaxed(&tail->state) & ~(uint32_t)SHMQ_END_ARMED);
+  store_release(&tail->state, state & ~(uint32_t)(SHMQ_END_ARMED | SHMQ_END_UNSETTLED));
 }
 
 /* By the tail's owner: the descriptor is readable exactly if there is something to take. */
@@ -64,17 +77,19 @@ static inline void shmq_poll_settle(const shmq_view *view) {
   }
 }
 
-/* Does the descriptor tell the truth about an empty ring, as far as its takers are concerned? */
+/* Does the descriptor tell the truth, as far as what was taken is concerned? */
 static inline int shmq_poll_is_settled(const shmq_view *view) {
   const shmq_end *tail = shmq_tail(view);
+  /* acquire, tail first: if they differ there was an item after what we took, and whoever takes that
+   * one comes here as well. */
+  uint64_t sequence = load_acquire(&tail->sequence);
+  if (load_acquire(&shmq_head(view)->sequence) != sequence) return 1;
   /* acquire: the putters of what was taken have let go of the word, and what they did to the state
    * before they did so is seen. */
   if (load_acquire(&tail->owner) & SHMQ_TAG) return 0;
   uint32_t state = load_acquire(&tail->state); /* acquire: not before the owner */
-  if ((state & (SHMQ_END_ARMED | SHMQ_END_UNSETTLED)) == SHMQ_END_ARMED) return 1;
-  /* acquire, tail first: then the ring was not empty when the head was read. */
-  uint64_t sequence = load_acquire(&tail->sequence);
-  return load_acquire(&shmq_head(view)->sequence) != sequence || (state & SHMQ_END_SHUT) != 0;
+  return (state & (SHMQ_END_ARMED | SHMQ_END_UNSETTLED)) == SHMQ_END_ARMED ||
+         (state & SHMQ_END_SHUT) != 0;
 }
 
 #endif

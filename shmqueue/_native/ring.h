@@ -68,8 +68,9 @@ static inline int shmq_has_item(const shmq_view *view) {
 
 /* Puts all `count` records or none: OK, FULL, BUSY, SHUTDOWN or CORRUPT; in regions also GROW, which
  * says in *growth what is needed, and NO_MEMORY. */
-static inline __attribute__((always_inline)) shmq_status shmq_try_put(
-    shmq_view *view, const shmq_record *records, uint64_t count, shmq_growth *growth) {
+static inline __attribute__((always_inline)) shmq_status shmq_try_put_in(
+    const int in_regions, shmq_view *view, const shmq_record *records, uint64_t count,
+    shmq_growth *growth) {
   shmq_end *tail = shmq_tail(view);
   shmq_cursor *cursor = &view->producer;
   if (!shmq_end_try_acquire(view, tail)) return SHMQ_BUSY;
@@ -99,7 +100,6 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(
     if (depth > high) store_relaxed(&tail->high_water_mark, depth); /* relaxed: a statistic */
   }
 
-  const int in_regions = view->region_count > 0;
   uint8_t *const end = view->slots + view->slots_bytes;
   uint64_t step = view->slot_bytes;
   uint8_t *at = cursor->next_slot;
@@ -174,6 +174,13 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put(
   return SHMQ_OK;
 }
 
+/* Each geometry has code of its own: a ring has one for life. */
+static inline __attribute__((always_inline)) shmq_status shmq_try_put(
+    shmq_view *view, const shmq_record *records, uint64_t count, shmq_growth *growth) {
+  return view->region_count > 0 ? shmq_try_put_in(1, view, records, count, growth)
+                                : shmq_try_put_in(0, view, records, count, growth);
+}
+
 /* Why there is nothing to take at `sequence`: EMPTY, or SHUTDOWN when nothing will ever come. */
 static inline shmq_status shmq_why_empty(const shmq_view *view, uint64_t sequence) {
   /* acquire: pairs with the release store in shmq_shut: no commit comes after it, so the tail that
@@ -212,8 +219,9 @@ static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_vie
  * Sets view->trim_is_due where shmq_ring_trim should be called now, which may take a while.
  * Without a buffer, what is taken is not copied: it is discarded.
  * An item in a block comes alone: OK with taken[0].block, which is the caller's from then on. */
-static inline __attribute__((always_inline)) shmq_status shmq_try_take(
-    shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, shmq_taken *taken,
+static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
+    const int in_regions, shmq_view *view, uint64_t max_items, uint8_t *buffer,
+    uint64_t buffer_bytes, shmq_taken *taken,
     uint64_t *count) {
   shmq_end *head = shmq_head(view);
   shmq_cursor *cursor = &view->consumer;
@@ -241,7 +249,6 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
   }
   if (depth < max_items) max_items = depth;
 
-  const int in_regions = view->region_count > 0;
   uint8_t *const end = view->slots + view->slots_bytes;
   uint64_t step = view->slot_bytes;
   uint64_t first_position = 0;
@@ -346,6 +353,14 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
   __builtin_prefetch(at, 0);
   *count = done;
   return status;
+}
+
+static inline __attribute__((always_inline)) shmq_status shmq_try_take(
+    shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, shmq_taken *taken,
+    uint64_t *count) {
+  return view->region_count > 0
+             ? shmq_try_take_in(1, view, max_items, buffer, buffer_bytes, taken, count)
+             : shmq_try_take_in(0, view, max_items, buffer, buffer_bytes, taken, count);
 }
 
 /* When the oldest item was put; 0 when there is none. Takes no lock: a seqlock read of the slot. */

@@ -27,6 +27,7 @@ typedef struct {
   uint64_t accounted_ns; /* how far the seat's counter of blocked time has come */
   uint64_t sleep_ns;     /* bound of the next sleep */
   uint64_t count;        /* slots wanted: more than 1 for a batch */
+  uint64_t target;       /* who joins: the tail when it began */
   const uint32_t *closed; /* set by whoever closes the handle */
   shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
   shmq_status why;       /* FULL, EMPTY, UNFINISHED or BUSY */
@@ -40,7 +41,7 @@ typedef struct {
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
                                     const uint32_t *closed) {
-  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0, 0, 0};
+  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, 0, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0, 0, 0};
   *waiter = fresh;
 }
 
@@ -48,7 +49,7 @@ static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, u
 static inline int shmq_may_go_on(const shmq_view *view, const shmq_waiter *waiter) {
   if (waiter->why == SHMQ_FULL) return shmq_has_room(view, waiter->count);
   if (waiter->why == SHMQ_EMPTY) return shmq_has_item(view);
-  if (waiter->why == SHMQ_UNFINISHED) return shmq_all_done(view);
+  if (waiter->why == SHMQ_UNFINISHED) return shmq_was_done(view, waiter->target);
   return (load_relaxed(&waiter->end->owner) & SHMQ_TAG) == 0; /* relaxed: a look before a CAS */
 }
 
@@ -226,7 +227,9 @@ static shmq_status shmq_take(shmq_view *view, uint64_t max_items, uint8_t *buffe
 
 /* Waits until task_done was called for every item that was put. */
 static inline shmq_status shmq_join(shmq_view *view, shmq_waiter *waiter) {
-  while (!shmq_all_done(view)) {
+  if (waiter->started_ns == 0)
+    waiter->target = load_acquire(&shmq_tail(view)->sequence); /* acquire: as any look at the tail */
+  while (!shmq_was_done(view, waiter->target)) {
     shmq_status status = shmq_wait(view, waiter, SHMQ_UNFINISHED, shmq_done(view));
     if (status != SHMQ_OK) return status;
   }

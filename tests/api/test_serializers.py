@@ -176,3 +176,10 @@ class TestNaming:
         with pytest.raises(ValueError, match="shorter"):
             create(serializer="x" * 64)
         assert create(serializer=registered).serializer == "marking"
+
+
+def test_telling_what_has_a_name_does_not_run_what_its_segment_names(create, monkeypatch):
+    create(serializer=json)
+    monkeypatch.setattr(serializers, "find", lambda name: pytest.fail(f"looked for {name}"))
+    with pytest.raises(FileExistsError, match="it holds 0 of"):
+        create()

@@ -174,6 +174,17 @@ class TestTasks:
         queue.task_done()
         joiner.result()
 
+    def test_join_ends_at_the_first_moment_even_if_more_is_put_before_it_wakes(self, make):
+        queue = make(JoinableQueue)
+        for _ in range(50):
+            queue.put(1)
+            joiner = support.Thread(queue.join)
+            support.await_thread_asleep(joiner)
+            queue.task_done()
+            queue.put(2)
+            joiner.result()
+            queue.task_done()
+
     def test_workers_of_several_processes_finish_it(self, make, ctx, start):
         queue = make(JoinableQueue)
         children = [start(ctx, workers.finish_tasks, queue) for _ in range(3)]

@@ -10,9 +10,9 @@ from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
-from shmqueue import Queue
+from shmqueue import Full, Queue
 from tests.dropin import workers
-from tests.support import LIMIT
+from tests.support import LIMIT, open_descriptors
 
 
 class TestHandles:
@@ -288,3 +288,17 @@ def test_a_queue_of_multiprocessing_is_refused_as_there(make):
     with pytest.raises(RuntimeError, match="only be shared between processes through inherit"):
         queue.put(standard)
     standard.close()
+
+
+def test_what_a_full_queue_refuses_has_left_no_descriptor_behind():
+    queue = Queue(1)
+    queue.put("full")
+    ours, theirs = socket.socketpair()
+    before = open_descriptors()
+    for _ in range(20):
+        with pytest.raises(Full):
+            queue.put_nowait(ours)
+    assert open_descriptors() == before
+    ours.close()
+    theirs.close()
+    queue.close()

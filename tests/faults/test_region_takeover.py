@@ -458,3 +458,21 @@ class TestBlocks:
         raw.set("block", 0, "state", dead | QUEUED)
         self._sweep(queue)
         assert raw.get("block", 0, "state") in (0, dead | QUEUED)
+
+
+class TestTrimThatHadToWait:
+    @pytest.mark.parametrize("end", [POOL, TAIL], ids=["pool", "tail"])
+    def test_a_later_take_makes_good_for_it(self, queue, raw, living, end):
+        numbers = Numbers(queue, raw)
+        numbers.fill_to_region(3)
+        grown = raw.memory_bytes()
+        while numbers.got_count < numbers.put_count - 1:
+            numbers.get()
+        # Its holder lives, so nobody takes it away, and the get that empties the ring goes on.
+        raw.set("end", end, "owner", living)
+        numbers.get()
+        raw.set("end", end, "owner", 0)
+        numbers.put(3)
+        numbers.get(3)
+        assert raw.regions() == (0, 0)
+        assert raw.memory_bytes() <= FIRST_REGION + (64 << 10) < grown
