@@ -166,8 +166,8 @@ cdef class ObjectQueue:
         cdef Payload payload
         cdef shmq_record record
         cdef Attachment attachment = self._open()
-        # Before it is pickled: what that does beyond, such as duplicating a descriptor that somebody
-        # is to fetch, can't be undone when there is no room. Plain items have nothing of the kind.
+        # Before it is pickled: what that does beyond, such as duplicating a descriptor for somebody
+        # to fetch, can't be undone when there is no room. Plain items have nothing of the kind.
         if deadline_ns == AT_ONCE and not _is_plain(item) and not attachment.has_room(1):
             raise Full
         if self.dumps is not None:
