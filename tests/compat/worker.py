@@ -143,9 +143,9 @@ def main():
     chosen, left_out = _tests(task["everything"])
     chosen = {test: name for test, name in chosen.items() if selection.wanted(name, task["only"])}
     say(event="tests", tests=sorted(chosen.values()), left_out=sorted(left_out))
-    todo = [test for test, name in chosen.items() if name not in task["done"]]
+    pending = [test for test, name in chosen.items() if name not in task["done"]]
     result = _Result(say, {test.id(): name for test, name in chosen.items()}, task["limit"])
-    unittest.TestSuite(todo).run(result)
+    unittest.TestSuite(pending).run(result)
     say(event="done", altered=_is_altered())
 
 
