@@ -10,12 +10,11 @@ from queue import Full
 cimport cython
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.limits cimport INT_MAX
-from libc.math cimport isnan
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc
 
+from shmqueue._batch cimport Batch
+from shmqueue._blocks cimport write_block
 from shmqueue._codec cimport (
     KIND_BYTES,
     POLICY_MULTIPROCESSING,
@@ -25,21 +24,18 @@ from shmqueue._codec cimport (
     payload_clear,
 )
 from shmqueue._core cimport AT_ONCE, Attachment
+from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._ending cimport join, shutdown, task_done
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_NO_BLOCK,
-    SHMQ_NO_DEADLINE,
     SHMQ_OK,
-    SHMQ_SLOT_IN_BLOCK,
-    now_ns,
     shmq_block_ref,
     shmq_record,
     shmq_taken,
 )
 
 cdef extern from "Python.h":
-    double PyFloat_AsDouble(object) except? -1.0
     void PyErr_SetInterrupt()
 
 cdef enum:
@@ -50,19 +46,6 @@ cdef enum:
 
 cdef class ObjectQueue:
     """Put and get objects on an attached ring; what every queue of this package stands on."""
-
-    cdef Attachment attachment
-    cdef str label
-    cdef int policy
-    # Of a custom serializer; None for the codec's own policies.
-    cdef object dumps
-    cdef object loads
-    # Read without a lock by whoever waits in another thread.
-    cdef uint32_t closed_flag
-    # Taken from the ring in a batch but not delivered, because one before them failed to load.
-    cdef list pending
-    cdef uint64_t pending_epoch
-    cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
         self.closed_flag = 1
@@ -80,7 +63,7 @@ cdef class ObjectQueue:
         self.label = label
         self.closed_flag = 0
 
-    cdef inline Attachment _open(self):
+    cdef Attachment _open(self):
         """Return the attachment, which the call keeps alive even if another thread closes."""
         cdef Attachment attachment
         with cython.critical_section(self):
@@ -123,7 +106,7 @@ cdef class ObjectQueue:
         Exception
             Whatever serialising the item raises, with its type named. The queue is as before.
         """
-        self._put(item, _deadline_ns(block, timeout))
+        self._put(item, deadline_ns_of(block, timeout))
 
     def put_nowait(self, item):
         """Put an item if there is room now, or raise queue.Full; as ``put(item, block=False)``."""
@@ -156,7 +139,7 @@ cdef class ObjectQueue:
         Exception
             Whatever loading the item raises; the item is gone, the next get goes on.
         """
-        return self._get(_deadline_ns(block, timeout))
+        return self._get(deadline_ns_of(block, timeout))
 
     def get_nowait(self):
         """Return the oldest item, or raise queue.Empty; as ``get(block=False)``."""
@@ -193,7 +176,7 @@ cdef class ObjectQueue:
         cdef shmq_record record
         if deadline_ns == AT_ONCE and not attachment.has_room(1):
             raise Full
-        _write_block(attachment, payload, &ref, &record, deadline_ns, &self.closed_flag)
+        write_block(attachment, payload, &ref, &record, deadline_ns, &self.closed_flag)
         record.data = &ref
         try:
             attachment.put(&record, 1, deadline_ns, &self.closed_flag)
@@ -259,9 +242,9 @@ cdef class ObjectQueue:
         queue.Full, OSError, Exception
             As in `put`.
         """
-        cdef uint64_t deadline_ns = _deadline_ns(block, timeout)
+        cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
         cdef Attachment attachment = self._open()
-        cdef _Batch batch
+        cdef Batch batch
         items = list(items)
         if len(items) > attachment.view.capacity:
             raise ValueError(
@@ -272,7 +255,7 @@ cdef class ObjectQueue:
             return
         if deadline_ns == AT_ONCE and not attachment.has_room(len(items)):
             raise Full
-        batch = _Batch(attachment, len(items))
+        batch = Batch(attachment, len(items))
         for item in items:
             if self.dumps is not None:
                 item = _dumped(self.dumps, item)
@@ -304,7 +287,7 @@ cdef class ObjectQueue:
             Whatever loading the first item raises. If a later one fails to load, those before it
             are returned and the next call raises.
         """
-        cdef uint64_t deadline_ns = _deadline_ns(block, timeout)
+        cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
         cdef Attachment attachment = self._open()
         cdef Py_ssize_t wanted
         cdef shmq_taken *taken
@@ -528,125 +511,8 @@ cdef object _dumped(object dumps, object item):
     )
 
 
-cdef int _write_block(Attachment attachment, const Payload *payload, shmq_block_ref *ref,
-                      shmq_record *record, uint64_t deadline_ns,
-                      const uint32_t *closed) except -1:
-    """Put a payload into a block and describe the slot that refers to it, but for its data."""
-    attachment.block_write(payload.data, payload.size, ref, deadline_ns, closed)
-    record.length = sizeof(shmq_block_ref)
-    record.kind = payload.kind
-    record.flags = SHMQ_SLOT_IN_BLOCK
-    record.item_bytes = payload.size
-    return 0
-
-
-cdef class _Batch:
-    """Encoded items on their way into the ring; gives back what it holds however it ends."""
-
-    cdef Attachment attachment
-    cdef shmq_record *records
-    cdef uint64_t count
-    cdef char *arena             # the payloads, one behind the other, each from a multiple of 8
-    cdef size_t arena_bytes
-    cdef size_t used
-    cdef bint done
-
-    def __cinit__(self, Attachment attachment not None, size_t expected):
-        self.attachment = attachment
-        self.records = <shmq_record *>malloc(expected * sizeof(shmq_record))
-        self.arena_bytes = 64 * expected
-        self.arena = <char *>malloc(self.arena_bytes)
-        if self.records == NULL or self.arena == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        cdef uint64_t i
-        if not self.done:
-            for i in range(self.count):
-                if self.records[i].flags & SHMQ_SLOT_IN_BLOCK:
-                    self.attachment.block_drop(
-                        <const shmq_block_ref *>(self.arena + <size_t>self.records[i].data)
-                    )
-        free(self.records)
-        free(self.arena)
-
-    cdef int append(self, object item, int policy, uint64_t deadline_ns,
-                    const uint32_t *closed) except -1:
-        cdef Payload payload
-        cdef shmq_block_ref ref
-        cdef shmq_record *record = &self.records[self.count]
-        encode(item, policy, &payload)
-        try:
-            if payload.size <= self.attachment.view.slot_payload_bytes:
-                # Until the arena stands still, `data` is an offset into it.
-                record.data = <const void *>self.reserve(payload.size)
-                memcpy(self.arena + <size_t>record.data, payload.data, payload.size)
-                record.length = <uint32_t>payload.size
-                record.kind = payload.kind
-                record.flags = 0
-                record.item_bytes = payload.size
-            else:
-                record.data = <const void *>self.reserve(sizeof(ref))
-                _write_block(self.attachment, &payload, &ref, record, deadline_ns, closed)
-                memcpy(self.arena + <size_t>record.data, &ref, sizeof(ref))
-        finally:
-            payload_clear(&payload)
-        self.count += 1
-        return 0
-
-    cdef size_t reserve(self, size_t size) except? 1:
-        """Make room for `size` bytes and return their offset."""
-        cdef size_t offset = self.used
-        cdef size_t wanted = offset + (size + 7) // 8 * 8
-        cdef char *larger
-        if wanted > self.arena_bytes:
-            larger = <char *>realloc(self.arena, wanted * 2)
-            if larger == NULL:
-                raise MemoryError
-            self.arena = larger
-            self.arena_bytes = wanted * 2
-        self.used = wanted
-        return offset
-
-    cdef int put(self, uint64_t deadline_ns, const uint32_t *closed) except -1:
-        cdef uint64_t i
-        for i in range(self.count):
-            self.records[i].data = self.arena + <size_t>self.records[i].data
-        try:
-            self.attachment.put(self.records, self.count, deadline_ns, closed)
-            self.done = True
-        finally:
-            for i in range(self.count):
-                self.records[i].data = <const void *>(<char *>self.records[i].data - self.arena)
-        return 0
-
-
 cdef int _interrupt_again(error) except -1:
     """Let a Ctrl-C that came while something else had to be finished take effect afterwards."""
     if isinstance(error, KeyboardInterrupt):
         PyErr_SetInterrupt()
     return 0
-
-
-cdef inline uint64_t _deadline_ns(object block, object timeout) except? 1:
-    """Deadline of a call: the plain case at once, the others by a call."""
-    if timeout is None and block is True:
-        return SHMQ_NO_DEADLINE
-    return _deadline_of(block, timeout)
-
-
-cdef uint64_t _deadline_of(object block, object timeout) except? 1:
-    """Deadline of a call, with the meanings and limits that multiprocessing gives its arguments."""
-    cdef double seconds
-    if timeout is None:
-        return SHMQ_NO_DEADLINE if block else AT_ONCE
-    if not block:
-        return AT_ONCE
-    seconds = PyFloat_AsDouble(timeout)
-    if isnan(seconds):
-        raise ValueError("timeout must be a number of seconds, not NaN")
-    if seconds <= 0:
-        return AT_ONCE
-    if seconds >= 0.5 * INT_MAX:
-        raise OverflowError(f"timeout is too large: {timeout} seconds; None waits for ever")
-    return now_ns() + <uint64_t>(seconds * 1e9)

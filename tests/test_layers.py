@@ -47,7 +47,10 @@ ALLOWED = {
     "segment": {"_core", "_format", "_inspect", "errors", "memory", "serializers"},
     "stats": {"_core", "_inspect", "errors"},
     # the queues
-    "_queue": {"_codec", "_core", "_ending", "_protocol", "errors"},
+    "_deadlines": {"_core", "_protocol"},
+    "_blocks": {"_codec", "_core", "_protocol"},
+    "_batch": {"_blocks", "_codec", "_core", "_protocol"},
+    "_queue": {"_batch", "_blocks", "_codec", "_core", "_deadlines", "_ending", "_protocol", "errors"},
     "queue": {"_queue", "_codec", "_core", "segment", "serializers", "stats", "errors"},
     # the drop-ins for multiprocessing's
     "connections": {"_queue", "_core", "errors"},
