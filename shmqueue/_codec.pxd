@@ -1,50 +1,32 @@
-"""What other extension modules cimport of the codec.
+"""What other extension modules cimport of the codec."""
 
-`encode` fills a `Payload` of the caller's, which needs no initialisation but must stay where it
-is: `data` may point into `small`. `payload_clear` gives back what the payload holds, once it has
-been copied; after a failed `encode` there is nothing to clear, and doing it anyway is harmless.
-"""
-
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t
-from libc.stdlib cimport free
+
+from shmqueue._arrays cimport array_head, let_go_of_array
+from shmqueue._payload cimport (
+    IN_PLACE_BYTES, KIND_ARRAY, KIND_BYTEARRAY, KIND_BYTES, KIND_PACKED, KIND_PARTS, KIND_PICKLE,
+    KIND_STR1, KIND_STR2, KIND_STR4, PART_ALIGNMENT, POLICY_BYTES, POLICY_CLOUDPICKLE,
+    POLICY_MULTIPROCESSING, Payload, payload_clear, payload_is_flat,
+)
 
 
-cdef extern from "Python.h":
-    void _release "Py_DECREF"(PyObject *)
-
-
-cdef enum:
-    KIND_BYTES = 1
-    KIND_STR1 = 2
-    KIND_STR2 = 3
-    KIND_STR4 = 4
-    KIND_PACKED = 5
-    KIND_PICKLE = 6
-
-cdef enum:
-    POLICY_CLOUDPICKLE = 1
-    POLICY_MULTIPROCESSING = 2
-
-
-cdef struct Payload:
-    uint32_t kind
-    const char *data    # in the owner, in the heap block or in small
-    size_t size
-    PyObject *owner     # a reference, or NULL
-    char *heap          # a block of malloc's, or NULL
-    size_t heap_bytes   # how large that block is
-    char small[256]
-
-
+# Serialise the item; the payload is valid until `payload_clear`, and must not be moved.
 cdef int encode(object item, int policy, Payload *out) except -1
+
+# Any C-contiguous buffer as KIND_BYTES, without a copy: the payload holds it. TypeError if it is
+# no buffer, ValueError if it is not contiguous.
+cdef int encode_bytes(object data, Payload *out) except -1
+
+# Write all `size` bytes to the target. Lets go of the GIL for long copies.
+cdef int payload_write(Payload *payload, char *target) except -1
+
+# The object that the bytes are of, all of it copied: `data` is not needed afterwards. Loading a
+# pickle may run any Python code, so `data` must be memory that stays until then.
 cdef object decode(uint32_t kind, const char *data, Py_ssize_t size)
 
+# How many bytes `decode_in_place` would leave in place. A hint: `data` may change meanwhile.
+cdef size_t in_place_bytes(uint32_t kind, const char *data, Py_ssize_t size) noexcept
 
-cdef inline void payload_clear(Payload *payload) noexcept:
-    if payload.owner is not NULL:
-        _release(payload.owner)
-        payload.owner = NULL
-    if payload.heap is not NULL:
-        free(payload.heap)
-        payload.heap = NULL
+# As `decode`, of KIND_ARRAY and KIND_PARTS only, but the large buffers stay where they are.
+# `owner` exports [data, data + size) writable, for as long as it lives.
+cdef object decode_in_place(uint32_t kind, const char *data, Py_ssize_t size, object owner)

@@ -83,6 +83,9 @@ cdef int encode(object item, int policy, Payload *out) except -1:
     cdef int width, status
     out.owner = NULL
     out.heap = NULL
+    out.pieces = NULL
+    if policy == POLICY_BYTES:
+        return encode_bytes(item, out)
     if kind == &PyBytes_Type:
         out.kind = KIND_BYTES
         out.data = PyBytes_AS_STRING(o)
@@ -106,6 +109,25 @@ cdef int encode(object item, int policy, Payload *out) except -1:
     if status == FAILED:
         return -1
     return _encode_pickle(item, policy, out)
+
+
+cdef int encode_bytes(object data, Payload *out) except -1:
+    raise NotImplementedError
+
+
+cdef int payload_write(Payload *payload, char *target) except -1:
+    if payload.pieces is NULL:
+        memcpy(target, payload.data, payload.size)
+        return 0
+    raise NotImplementedError
+
+
+cdef size_t in_place_bytes(uint32_t kind, const char *data, Py_ssize_t size) noexcept:
+    return 0
+
+
+cdef object decode_in_place(uint32_t kind, const char *data, Py_ssize_t size, object owner):
+    raise NotImplementedError
 
 
 cdef inline int _encode_packed(PyObject *o, PyTypeObject *kind, Payload *out) noexcept:

@@ -37,7 +37,9 @@ ALLOWED = {
     "_packed": set(),
     "_pack": {"_packed"},
     "_unpack": {"_packed"},
-    "_codec": {"_pack", "_packed", "_unpack", "_pickling", "errors"},
+    "_payload": set(),
+    "_arrays": {"_payload", "errors"},
+    "_codec": {"_arrays", "_pack", "_packed", "_payload", "_unpack", "_pickling", "errors"},
     # the extension over the protocol
     "_protocol": {"_native/wait", "_native/snapshot"},
     "_format": {"_protocol", "errors"},
