@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from shmqueue._blocks cimport write_block
+from shmqueue._blocks cimport fits_slot, write_block
 from shmqueue._codec cimport Payload, encode, payload_clear
 from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport SHMQ_SLOT_IN_BLOCK, shmq_block_ref, shmq_record
@@ -24,12 +24,12 @@ cdef class Batch:
 
     def __dealloc__(self):
         cdef uint64_t i
+        cdef const shmq_block_ref *ref
         if not self.done:
             for i in range(self.count):
                 if self.records[i].flags & SHMQ_SLOT_IN_BLOCK:
-                    self.attachment.block_drop(
-                        <const shmq_block_ref *>(self.arena + <size_t>self.records[i].data)
-                    )
+                    ref = <const shmq_block_ref *>(self.arena + <size_t>self.records[i].data)
+                    self.attachment.block_drop(ref.block)
         free(self.records)
         free(self.arena)
 
@@ -40,7 +40,7 @@ cdef class Batch:
         cdef shmq_record *record = &self.records[self.count]
         encode(item, policy, &payload)
         try:
-            if payload.size <= self.attachment.view.slot_payload_bytes:
+            if fits_slot(&payload, self.attachment):
                 # Until the arena stands still, `data` is an offset into it.
                 record.data = <const void *>self.reserve(payload.size)
                 memcpy(self.arena + <size_t>record.data, payload.data, payload.size)

@@ -1,12 +1,37 @@
 """What other extension modules cimport: payloads in blocks."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from shmqueue._codec cimport Payload
+from shmqueue._codec cimport Payload, payload_is_flat
 from shmqueue._core cimport Attachment
+from shmqueue._loans cimport shmq_loan
 from shmqueue._protocol cimport shmq_block_ref, shmq_record
 
 
-cdef int write_block(Attachment attachment, const Payload *payload, shmq_block_ref *ref,
+cdef inline bint fits_slot(const Payload *payload, Attachment attachment) noexcept:
+    """Whether the item is for a slot. What may stay where it arrives is for a block."""
+    return payload.size <= attachment.view.slot_payload_bytes and payload_is_flat(payload)
+
+
+cdef int write_block(Attachment attachment, Payload *payload, shmq_block_ref *ref,
                      shmq_record *record, uint64_t deadline_ns,
                      const uint32_t *closed) except -1
+cdef int refer_to_block(uint32_t block, uint64_t size, uint32_t kind, shmq_block_ref *ref,
+                        shmq_record *record) noexcept
+cdef object open_loan(Loan loan, bint copy)
+
+
+cdef class Loan:
+    cdef Attachment attachment
+    cdef shmq_loan *loan    # NULL: not yet, or no more
+    cdef shmq_loan *spare   # memory for it
+    cdef uint8_t *memory    # of the payload: where it is copied from, or what is lent
+    cdef readonly uint64_t size
+    cdef readonly uint32_t kind
+    cdef bint is_opened     # code of the item's may have run
+
+    cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1
+    cdef bint lend(self) except -1
+    cdef int end(self) noexcept
+    cdef uint32_t take_block(self) noexcept
+    cdef int keep(self) noexcept

@@ -1,20 +1,187 @@
 # cython: binding=False
-"""Large items: payloads that lie in blocks of the pool, and the slots that refer to them."""
+"""Large items: payloads that lie in blocks of the pool, and the objects that lie there, too.
 
-from libc.stdint cimport uint32_t, uint64_t
+A payload is written into its block before the tail is claimed, and read from it after the head was
+moved. What arrives as an array stays in the block: the array's memory is the block's, and a `Loan`
+that it refers to gives the block back when nobody uses it any more (see _native/loans.h).
+"""
 
-from shmqueue._codec cimport Payload
-from shmqueue._core cimport Attachment
-from shmqueue._protocol cimport SHMQ_SLOT_IN_BLOCK, shmq_block_ref, shmq_record
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from shmqueue._codec cimport (
+    KIND_ARRAY,
+    KIND_BYTEARRAY,
+    KIND_BYTES,
+    KIND_PARTS,
+    Payload,
+    decode,
+    decode_in_place,
+    in_place_bytes,
+    payload_write,
+)
+from shmqueue._core cimport LARGE_COPY_BYTES, Attachment
+from shmqueue._loans cimport (
+    shmq_count_large,
+    shmq_loan,
+    shmq_loan_begin,
+    shmq_loan_end,
+    shmq_loan_keep,
+    shmq_loan_lend,
+    shmq_loan_memory,
+    shmq_loan_take_block,
+    shmq_loans_watch_forks,
+)
+from shmqueue._protocol cimport (
+    SHMQ_CORRUPT,
+    SHMQ_SLOT_IN_BLOCK,
+    copy_out,
+    shmq_block_free,
+    shmq_block_ref,
+    shmq_record,
+)
 
 
-cdef int write_block(Attachment attachment, const Payload *payload, shmq_block_ref *ref,
+if shmq_loans_watch_forks() != 0:
+    raise MemoryError("no memory to be told of forks with")
+
+
+cdef int write_block(Attachment attachment, Payload *payload, shmq_block_ref *ref,
                      shmq_record *record, uint64_t deadline_ns,
                      const uint32_t *closed) except -1:
     """Put a payload into a block and describe the slot that refers to it, but for its data."""
-    attachment.block_write(payload.data, payload.size, ref, deadline_ns, closed)
-    record.length = sizeof(shmq_block_ref)
-    record.kind = payload.kind
-    record.flags = SHMQ_SLOT_IN_BLOCK
-    record.item_bytes = payload.size
+    cdef uint32_t block
+    cdef uint8_t *target = attachment.block_take(payload.size, &block, deadline_ns, closed)
+    try:
+        payload_write(payload, <char *>target)
+    except BaseException:
+        attachment.block_drop(block)
+        raise
+    refer_to_block(block, payload.size, payload.kind, ref, record)
     return 0
+
+
+cdef int refer_to_block(uint32_t block, uint64_t size, uint32_t kind, shmq_block_ref *ref,
+                        shmq_record *record) noexcept:
+    """Describe the slot that refers to a block, but for its data, which is `ref`."""
+    ref.block = block
+    ref.reserved = 0
+    ref.length = size
+    record.length = sizeof(shmq_block_ref)
+    record.kind = kind
+    record.flags = SHMQ_SLOT_IN_BLOCK
+    record.item_bytes = size
+    return 0
+
+
+# Without the collector's help: it refers to nothing that could refer to it, and its references are
+# needed until it is deallocated.
+@cython.final
+@cython.no_gc
+cdef class Loan:
+    """A block in this process's hands; its memory as a buffer, writable, if it is lent.
+
+    Whatever uses the memory keeps the loan alive, and the loan keeps the segment mapped. So the
+    block goes back when the last of them dies, in whichever thread, whatever became of the queue.
+    """
+
+    def __cinit__(self, Attachment attachment not None):
+        self.attachment = attachment
+        # Before a block is taken: a block in hand without a record of it would be lost.
+        self.spare = <shmq_loan *>malloc(sizeof(shmq_loan))
+        if self.spare == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        self.end()
+        free(self.spare)
+
+    cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1:
+        """Make a block that this seat holds this loan's."""
+        self.size = size
+        self.kind = kind
+        if not shmq_loan_begin(self.spare, self.attachment.view, block, size, is_draft):
+            shmq_block_free(self.attachment.view, block)
+            self.attachment._raise_for(SHMQ_CORRUPT)
+        self.loan = self.spare
+        self.memory = shmq_loan_memory(self.loan)
+        return 0
+
+    cdef bint lend(self) except -1:
+        """Have `memory` be what objects may use, in place; False if they rather shouldn't."""
+        if self.loan.is_lent:
+            return True
+        if not shmq_loan_lend(self.loan):
+            return False
+        self.memory = shmq_loan_memory(self.loan)
+        return True
+
+    cdef int end(self) noexcept:
+        """Give the block back, if it is still held; nobody uses its memory any more."""
+        if self.loan != NULL:
+            shmq_loan_end(self.loan)
+            self.loan = NULL
+        return 0
+
+    cdef uint32_t take_block(self) noexcept:
+        """Take the block out of a draft; SHMQ_NO_BLOCK if it is a parent process's."""
+        return shmq_loan_take_block(self.loan)
+
+    cdef int keep(self) noexcept:
+        """Leave a draft to the objects that use its memory."""
+        shmq_loan_keep(self.loan)
+        return 0
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if self.loan == NULL or not self.loan.is_lent:
+            raise BufferError("the block is not lent")
+        PyBuffer_FillInfo(buffer, self, self.memory, self.size, 0, flags)
+
+
+cdef object open_loan(Loan loan, bint copy):
+    """Make the item of a block that was taken from the ring; when that fails, it may be tried again.
+
+    Afterwards the block is given back, or in the hands of the item.
+    """
+    cdef Attachment attachment = loan.attachment
+    cdef const char *data = <const char *>loan.memory
+    cdef uint64_t lent
+    attachment.see_to_views()
+    attachment.settle_pool(loan.size)
+    lent = in_place_bytes(loan.kind, data, loan.size)
+    # What keeps a block for a small part of it is rather copied.
+    if not copy and lent > 0 and 2 * lent >= loan.loan.block_bytes and loan.lend():
+        loan.is_opened = True
+        item = decode_in_place(loan.kind, <const char *>loan.memory, loan.size, loan)
+        shmq_count_large(attachment.view, True)
+        return item
+    if loan.kind == KIND_BYTES:
+        item = _copied(loan)
+    elif loan.kind == KIND_ARRAY or loan.kind == KIND_BYTEARRAY:
+        item = decode(loan.kind, data, loan.size)
+    elif loan.kind == KIND_PARTS:
+        loan.is_opened = True
+        item = decode(loan.kind, data, loan.size)
+    else:
+        # Their decoders look twice at some of it: from memory that nobody else can write to.
+        private = _copied(loan)
+        loan.is_opened = True
+        item = decode(loan.kind, PyBytes_AS_STRING(private), loan.size)
+    if lent > 0:
+        shmq_count_large(attachment.view, False)
+    loan.end()
+    return item
+
+
+cdef bytes _copied(Loan loan):
+    cdef bytes private = PyBytes_FromStringAndSize(NULL, loan.size)
+    cdef char *target = PyBytes_AS_STRING(private)
+    if loan.size < LARGE_COPY_BYTES:
+        copy_out(target, loan.memory, loan.size)
+    else:
+        with nogil:
+            copy_out(target, loan.memory, loan.size)
+    return private

@@ -15,6 +15,10 @@ from shmqueue._protocol cimport (
 cdef enum:
     AT_ONCE = 0
 
+# Below this, releasing the GIL costs more than the copy.
+cdef enum:
+    LARGE_COPY_BYTES = 65536
+
 
 cdef class Attachment:
     cdef shmq_view *view
@@ -25,6 +29,7 @@ cdef class Attachment:
     # What has `dumps` and `loads`, if the serializer is a custom one.
     cdef public object custom
     cdef readonly bint named
+    cdef uint64_t file_system_bytes  # of the one that the segment is in; 0: not bounded by one
     cdef bint polls  # this process has asked for the poll descriptor
     cdef object __weakref__
 
@@ -32,15 +37,17 @@ cdef class Attachment:
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                  const uint32_t *closed) except -1
     cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                  shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
+                  uint64_t block_bytes, shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
                   const uint32_t *closed) except -1
     cdef int try_take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                      shmq_taken *taken, uint64_t *count) except -1000
+                      uint64_t block_bytes, shmq_taken *taken, uint64_t *count) except -1000
     cdef bint has_room(self, uint64_t count) noexcept
-    cdef int block_write(self, const void *data, uint64_t size, shmq_block_ref *ref,
-                         uint64_t deadline_ns, const uint32_t *closed) except -1
-    cdef int block_drop(self, const shmq_block_ref *ref) except -1
+    cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
+                             const uint32_t *closed) except NULL
+    cdef int block_drop(self, uint32_t index) except -1
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1
+    cdef int settle_pool(self, uint64_t item_bytes) except -1
+    cdef int see_to_views(self) except -1
     cdef uint64_t size(self) noexcept
     cdef int begin_to_poll(self, const uint32_t *closed) except -1
     cdef int do(self, uint32_t end, int deed, uint64_t deadline_ns,
@@ -53,7 +60,7 @@ cdef class Attachment:
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1
     cdef int _take_or_wait(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                           shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
-                           const uint32_t *closed) except -1
+                           uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
+                           uint64_t deadline_ns, const uint32_t *closed) except -1
     cdef int _look_at_signals(self, shmq_waiter *waiter) except -1
-    cdef int _raise_for(self, int status) except -1
+    cdef int _raise_for(self, int status, int error=*) except -1

@@ -41,7 +41,6 @@ from shmqueue._protocol cimport (
     SHMQ_SYSTEM,
     SHMQ_TIMEOUT,
     SHMQ_UNBOUNDED,
-    copy_in,
     copy_out,
     now_ns,
     shmq_allow,
@@ -76,6 +75,7 @@ from shmqueue._protocol cimport (
     shmq_view_is_mine,
     shmq_view_set,
     shmq_view_set_mine,
+    shmq_views_begin,
     shmq_waiter_end,
     shmq_waiter_init,
 )
@@ -98,9 +98,7 @@ cdef extern from "<unistd.h>" nogil:
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t, size_t)
 
-# Below this, releasing the GIL costs more than the copy.
 cdef enum:
-    LARGE_COPY_BYTES = 65536
     SPIN_NS = 20000
     # So many sleeps in vain make about a second.
     IDLE_SLEEPS = 6
@@ -171,6 +169,8 @@ cdef class Attachment:
         self.view.poll_fd = poll_fd
         if poll_fd >= 0:
             self.view.poll_inode = os.fstat(poll_fd).st_ino
+        system = os.fstatvfs(fd)
+        self.file_system_bytes = system.f_blocks * system.f_frsize
         status = os.fstat(fd)
         self.view.device = status.st_dev
         self.view.inode = status.st_ino
@@ -201,6 +201,8 @@ cdef class Attachment:
         # In a forked child that never used it, the seat and its page are the parent's.
         if self.view.epoch != 0 and shmq_view_is_mine(self.view):
             shmq_seat_leave(self.view)
+        if self.view.lent_pool != NULL:
+            munmap(self.view.lent_pool, self.view.pool_limit_bytes)
         if self.view.base != NULL:
             munmap(self.view.base, self.view.mapped_bytes)
         # Not os.close: a queue in a global variable may outlive the modules at exit.
@@ -234,6 +236,7 @@ cdef class Attachment:
                 )
             if status != SHMQ_OK:
                 raise OSError(error, f"cannot take a seat in {self.path}: {os.strerror(error)}")
+            shmq_views_begin(self.view, False)
             shmq_view_set_mine(self.view, epoch)
         with nogil:
             shmq_sweep_after_the_dead(self.view)
@@ -325,7 +328,7 @@ cdef class Attachment:
 
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1:
-        cdef int status
+        cdef int status, error
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
@@ -337,6 +340,7 @@ cdef class Attachment:
         while True:
             with nogil:
                 status = shmq_put(self.view, records, count, &waiter)
+            error = c_errno
             if status == SHMQ_INTERRUPTED:
                 self._look_at_signals(&waiter)
             elif status == SHMQ_ASK:
@@ -350,7 +354,7 @@ cdef class Attachment:
             raise Full
         if status == SHMQ_NO_MEMORY:
             self._raise_no_memory(sum([records[i].length for i in range(count)]))
-        self._raise_for(status)
+        self._raise_for(status, error)
 
     cdef bint _allow_memory(self, shmq_waiter *waiter) except -1:
         """Let the protocol reserve as much as it asked for, if the machine has it."""
@@ -373,27 +377,29 @@ cdef class Attachment:
         return True
 
     cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                  shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
+                  uint64_t block_bytes, shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
                   const uint32_t *closed) except -1:
         """Take 1..max_items; SHMQ_OK, or SHMQ_NEED when the first one needs a larger buffer.
+
+        An item in a block comes alone, if it has at most `block_bytes`, and is left there.
 
         Raises Empty, ValueError when closed, CorruptSegmentError, or what a signal handler raises.
         """
         cdef int status
         if shmq_view_is_mine(self.view) and max_items == 1:
-            status = shmq_try_take(self.view, 1, buffer, buffer_bytes, taken, count)
+            status = shmq_try_take(self.view, 1, buffer, buffer_bytes, block_bytes, taken, count)
             if status == SHMQ_OK or status == SHMQ_NEED:
                 if _is_to_tidy(self.view):
                     self._tidy_up()
                 return status
             if status == SHMQ_CORRUPT:
                 return self._raise_for(status)
-        return self._take_or_wait(max_items, buffer, buffer_bytes, taken, count, deadline_ns,
-                                  closed)
+        return self._take_or_wait(max_items, buffer, buffer_bytes, block_bytes, taken, count,
+                                  deadline_ns, closed)
 
     cdef int _take_or_wait(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                           shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
-                           const uint32_t *closed) except -1:
+                           uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
+                           uint64_t deadline_ns, const uint32_t *closed) except -1:
         cdef int status
         cdef int sleeps = 0
         cdef shmq_waiter waiter
@@ -402,8 +408,8 @@ cdef class Attachment:
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:
-                status = shmq_take(self.view, max_items, buffer, buffer_bytes, taken, count,
-                                   &waiter)
+                status = shmq_take(self.view, max_items, buffer, buffer_bytes, block_bytes, taken,
+                                   count, &waiter)
             if status != SHMQ_INTERRUPTED:
                 break
             self._look_at_signals(&waiter)
@@ -421,12 +427,13 @@ cdef class Attachment:
         self._raise_for(status)
 
     cdef int try_take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                      shmq_taken *taken, uint64_t *count) except -1000:
+                      uint64_t block_bytes, shmq_taken *taken, uint64_t *count) except -1000:
         """One attempt, and the protocol's own answer to it."""
         cdef int status
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, taken, count)
+        status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, block_bytes, taken,
+                               count)
         if _is_to_tidy(self.view):
             self._tidy_up()
         return status
@@ -456,8 +463,8 @@ cdef class Attachment:
         self._see_to_descriptor()
         return 0
 
-    cdef int _raise_for(self, int status) except -1:
-        cdef int error = c_errno
+    cdef int _raise_for(self, int status, int error=0) except -1:
+        """Raise what a status means; `error` is the errno of SHMQ_SYSTEM."""
         if status == SHMQ_CLOSED:
             raise ValueError(
                 f"the queue on {self.path} is closed: another thread closed it during this call"
@@ -474,28 +481,32 @@ cdef class Attachment:
 
     # ---- blocks: the payload of large items ----
 
-    cdef int block_write(self, const void *data, uint64_t size, shmq_block_ref *ref,
-                         uint64_t deadline_ns, const uint32_t *closed) except -1:
-        """Copy a payload into a block of its own, which a record may then refer to."""
-        cdef int status
+    cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
+                             const uint32_t *closed) except NULL:
+        """Take a block for a payload; returns where to write it."""
+        cdef int status, error
+        cdef bint has_descriptor = False
         cdef uint8_t *target
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        # No block without the descriptor by which its memory is reserved.
-        self._see_to_descriptor()
         if self.view.capacity >= SHMQ_UNBOUNDED:
             deadline_ns = SHMQ_NO_DEADLINE  # as in _put_or_wait
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
         while True:
             with nogil:
-                status = shmq_block_take(self.view, size, &ref.block, &waiter)
+                status = shmq_block_take(self.view, size, index, &waiter)
+            error = c_errno
             if status == SHMQ_INTERRUPTED:
                 self._look_at_signals(&waiter)
             elif status == SHMQ_ASK:
                 if not self._allow_memory(&waiter):
                     status = SHMQ_NO_MEMORY
                     break
+            elif status == SHMQ_SYSTEM and error == errno.EBADF and not has_descriptor:
+                # The descriptor by which memory is reserved was closed behind our back.
+                self._see_to_descriptor()
+                has_descriptor = True
             else:
                 break
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
@@ -504,22 +515,16 @@ cdef class Attachment:
         if status == SHMQ_NO_MEMORY:
             self._raise_no_memory(size)
         if status != SHMQ_OK:
-            self._raise_for(status)
-        ref.reserved = 0
-        ref.length = size
-        target = shmq_block_bytes(self.view, ref.block, size)
+            self._raise_for(status, error)
+        target = shmq_block_bytes(self.view, index[0], size)
         if target == NULL:
+            shmq_block_free(self.view, index[0])
             self._raise_for(SHMQ_CORRUPT)
-        if size < LARGE_COPY_BYTES:
-            copy_in(target, data, size)
-        else:
-            with nogil:
-                copy_in(target, data, size)
-        return 0
+        return target
 
-    cdef int block_drop(self, const shmq_block_ref *ref) except -1:
+    cdef int block_drop(self, uint32_t index) except -1:
         """Give a block back that was not put after all."""
-        shmq_block_free(self.view, ref.block)
+        shmq_block_free(self.view, index)
         return 0
 
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1:
@@ -533,9 +538,24 @@ cdef class Attachment:
             with nogil:
                 copy_out(buffer, source, taken.length)
         shmq_block_free(self.view, taken.block)
-        if shmq_pool_is_to_settle(self.view):
+        return 0
+
+    cdef int settle_pool(self, uint64_t item_bytes) except -1:
+        """After a large item was taken: give back what a burst left."""
+        if shmq_pool_is_to_settle(self.view, item_bytes):
             with nogil:
-                shmq_pool_settle(self.view)
+                shmq_pool_settle(self.view, item_bytes)
+        return 0
+
+    cdef int see_to_views(self) except -1:
+        """Before large items are got: how much of the pool all processes together may view."""
+        if self.view.own_views == NULL:
+            with _process_lock:
+                if self.view.own_views == NULL:
+                    # A quarter of what there can be.
+                    room = self.file_system_bytes or memory.headroom_bytes()
+                    self.view.view_limit_bytes = min(room, self.view.pool_limit_bytes) // 4
+                    shmq_views_begin(self.view, True)
         return 0
 
     def _raise_no_memory(self, wanted):
@@ -674,8 +694,8 @@ cdef class Attachment:
         try:
             while True:
                 buffer = PyBytes_FromStringAndSize(NULL, buffer_bytes)
-                if self.take(limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes, taken,
-                             &count, _deadline(timeout), &never) == SHMQ_OK:
+                if self.take(limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes,
+                             buffer_bytes, taken, &count, _deadline(timeout), &never) == SHMQ_OK:
                     break
                 buffer_bytes = taken[0].length
             if taken[0].block != SHMQ_NO_BLOCK:

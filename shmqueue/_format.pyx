@@ -94,7 +94,7 @@ def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_co
             " can hold (64 TiB); larger items than item_size need no larger slots"
         )
     if region_count == 0:
-        return header.segment_bytes, [(0, header.blocks_offset)]
+        return header.segment_bytes, [(0, header.views_offset)]
     return header.segment_bytes, [
         (0, (header.seats_offset + 4095) // 4096 * 4096),
         (header.slots_offset, SHMQ_FIRST_BACKED),

@@ -32,6 +32,7 @@ def snapshot(Attachment attachment not None):
     result["high_water_mark"] = seen.high_water_mark
     result["pool_bytes"] = seen.pool_bytes
     result["pool_free_bytes"] = seen.pool_free_bytes
+    result["view_bytes"] = seen.view_bytes
     result["oldest_age_ns"] = (
         max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
     )
@@ -68,4 +69,6 @@ cdef _counters_dict(const shmq_counters *counters):
         "blocked_empty_count": counters.blocked_empty_count,
         "blocked_empty_ns": counters.blocked_empty_ns,
         "takeovers": counters.takeovers,
+        "items_viewed": counters.items_viewed,
+        "items_copied": counters.items_copied,
     }

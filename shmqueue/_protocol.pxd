@@ -22,6 +22,9 @@ cdef extern from "_native/wait.h" nogil:
         uint32_t is_refused
         uint64_t bytes
 
+    ctypedef struct shmq_views:
+        pass
+
     ctypedef struct shmq_view:
         uint8_t *base
         uint64_t mapped_bytes
@@ -36,6 +39,9 @@ cdef extern from "_native/wait.h" nogil:
         uint32_t trim_is_due
         uint64_t asked_bytes
         int64_t allowance_bytes
+        shmq_views *own_views
+        uint8_t *lent_pool
+        uint64_t view_limit_bytes
         void *anchor
         uint64_t epoch
         int fd
@@ -88,7 +94,7 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t item_size
         uint64_t seats_offset
         uint64_t slots_offset
-        uint64_t blocks_offset
+        uint64_t views_offset
         uint64_t pool_limit_bytes
         uint32_t region_count
         uint32_t max_seats
@@ -169,19 +175,19 @@ cdef extern from "_native/wait.h" nogil:
     bint shmq_has_room(const shmq_view *, uint64_t count)
     int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count, shmq_growth *)
     int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                      shmq_taken *, uint64_t *count)
+                      uint64_t block_bytes, shmq_taken *, uint64_t *count)
     void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,
                           const uint32_t *closed)
     void shmq_waiter_end(const shmq_view *, shmq_waiter *, int gave_up)
     int shmq_put(shmq_view *, const shmq_record *, uint64_t count, shmq_waiter *)
     int shmq_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                  shmq_taken *, uint64_t *count, shmq_waiter *)
+                  uint64_t block_bytes, shmq_taken *, uint64_t *count, shmq_waiter *)
     int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
     uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index, uint64_t size)
     void shmq_block_free(const shmq_view *, uint32_t index)
     uint64_t shmq_pool_trim(const shmq_view *, uint64_t keep_bytes)
-    bint shmq_pool_is_to_settle(const shmq_view *)
-    void shmq_pool_settle(shmq_view *)
+    bint shmq_pool_is_to_settle(const shmq_view *, uint64_t item_bytes)
+    void shmq_pool_settle(shmq_view *, uint64_t item_bytes)
     void shmq_pool_give_back(shmq_view *)
     void copy_in(void *, const void *, size_t)
     void copy_out(void *, const void *, size_t)
@@ -197,6 +203,8 @@ cdef extern from "_native/snapshot.h" nogil:
         uint64_t blocked_empty_count
         uint64_t blocked_empty_ns
         uint64_t takeovers
+        uint64_t items_viewed
+        uint64_t items_copied
 
     ctypedef struct shmq_snapshot:
         uint64_t tail
@@ -205,6 +213,7 @@ cdef extern from "_native/snapshot.h" nogil:
         uint64_t oldest_put_ns
         uint64_t pool_bytes
         uint64_t pool_free_bytes
+        uint64_t view_bytes
         shmq_counters totals
 
     ctypedef struct shmq_seat_snapshot:
@@ -216,3 +225,4 @@ cdef extern from "_native/snapshot.h" nogil:
     void shmq_snapshot_ends(const shmq_view *, uint64_t *head, uint64_t *tail)
     void shmq_snapshot_take(const shmq_view *, shmq_snapshot *)
     bint shmq_snapshot_seat(const shmq_view *, uint32_t index, shmq_seat_snapshot *)
+    void shmq_views_begin(shmq_view *, bint reserve)

@@ -5,18 +5,19 @@ An item is encoded before the tail is claimed and decoded after the head was mov
 Python ever happens while an owner word is held. What is larger than a slot goes through a block.
 """
 
-from queue import Full
+from queue import Empty, Full
 
 cimport cython
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from shmqueue._batch cimport Batch
-from shmqueue._blocks cimport write_block
+from shmqueue._blocks cimport Loan, fits_slot, open_loan, write_block
 from shmqueue._codec cimport (
     KIND_BYTES,
+    POLICY_BYTES,
     POLICY_MULTIPROCESSING,
     Payload,
     decode,
@@ -28,12 +29,15 @@ from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._ending cimport join, shutdown, task_done
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
+    SHMQ_NEED,
     SHMQ_NO_BLOCK,
     SHMQ_OK,
     shmq_block_ref,
     shmq_record,
     shmq_taken,
 )
+
+from shmqueue.errors import CorruptItemError, CorruptSegmentError
 
 cdef extern from "Python.h":
     void PyErr_SetInterrupt()
@@ -62,6 +66,10 @@ cdef class ObjectQueue:
             self.loads = attachment.custom.loads
         self.label = label
         self.closed_flag = 0
+
+    cpdef _set_copies(self, bint copies):
+        """Whether get copies large buffers out by default."""
+        self.copies = copies
 
     cdef Attachment _open(self):
         """Return the attachment, which the call keeps alive even if another thread closes."""
@@ -112,7 +120,7 @@ cdef class ObjectQueue:
         """Put an item if there is room now, or raise queue.Full; as ``put(item, block=False)``."""
         self._put(item, AT_ONCE)
 
-    def get(self, block=True, timeout=None):
+    def get(self, block=True, timeout=None, *, copy=None):
         """Take the oldest item off the head and return it.
 
         Parameters
@@ -122,6 +130,11 @@ cdef class ObjectQueue:
         timeout : float, optional
             Seconds to wait at most; None waits for ever, 0 or less makes one attempt. Ignored
             unless `block`.
+        copy : bool, optional
+            Whether large buffers of the item (numpy arrays and whatever else pickles its buffers
+            out of band, from 16 KiB on) are copied to memory of their own. Otherwise they stay
+            where they arrived, writable and nobody else's, and that memory goes back to the queue
+            when the last object that uses it is gone. By default what the queue was opened with.
 
         Returns
         -------
@@ -139,11 +152,11 @@ cdef class ObjectQueue:
         Exception
             Whatever loading the item raises; the item is gone, the next get goes on.
         """
-        return self._get(deadline_ns_of(block, timeout))
+        return self._get(deadline_ns_of(block, timeout), self.copies if copy is None else copy)
 
     def get_nowait(self):
         """Return the oldest item, or raise queue.Empty; as ``get(block=False)``."""
-        return self._get(AT_ONCE)
+        return self._get(AT_ONCE, self.copies)
 
     cdef int _put(self, object item, uint64_t deadline_ns) except -1:
         cdef Payload payload
@@ -157,7 +170,7 @@ cdef class ObjectQueue:
             item = _dumped(self.dumps, item)
         encode(item, self.policy, &payload)
         try:
-            if payload.size <= attachment.view.slot_payload_bytes:
+            if fits_slot(&payload, attachment):
                 record.data = payload.data
                 record.length = <uint32_t>payload.size
                 record.kind = payload.kind
@@ -181,47 +194,53 @@ cdef class ObjectQueue:
         try:
             attachment.put(&record, 1, deadline_ns, &self.closed_flag)
         except BaseException:
-            attachment.block_drop(&ref)
+            attachment.block_drop(ref.block)
             raise
         return 0
 
-    cdef object _get(self, uint64_t deadline_ns):
+    cdef object _get(self, uint64_t deadline_ns, bint copy):
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef shmq_taken taken
         cdef uint64_t count
         cdef Attachment attachment = self._open()
         if self.pending is not None and self._has_pending(attachment):
-            return self._deliver(self.pending.pop(0))
-        if attachment.take(1, scratch, SCRATCH_BYTES, &taken, &count, deadline_ns,
+            return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
+        if attachment.take(1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count, deadline_ns,
                            &self.closed_flag) != SHMQ_OK:
-            return self._get_large(attachment, taken.length, deadline_ns)
+            return self._deliver_or_keep(
+                attachment, self._take_large(attachment, &taken, deadline_ns), copy
+            )
         if taken.block != SHMQ_NO_BLOCK:
             attachment.block_read(&taken, scratch)
         if self.loads is not None:
             return self.loads(decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
             return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
+        if self.policy == POLICY_BYTES:
+            self._raise_not_bytes(taken.kind)
         return decode(taken.kind, <const char *>scratch, taken.length)
 
-    cdef object _get_large(self, Attachment attachment, uint64_t wanted_bytes,
-                           uint64_t deadline_ns):
-        """Get an item of which only the size is known: memory first, so that none is lost to it."""
-        cdef shmq_taken taken
-        cdef uint64_t count
-        cdef uint8_t *target
+    cdef tuple _take_large(self, Attachment attachment, shmq_taken *taken, uint64_t deadline_ns):
+        """Take an item of which `taken` tells only the size, as what `_deliver` takes.
+
+        Memory first, so that none is lost to it.
+        """
+        cdef uint64_t count, wanted_bytes
+        cdef Loan loan
+        cdef bytes buffer
         while True:
+            # Somebody else may take that item, and the one behind it lie elsewhere, or be larger.
+            loan = Loan(attachment) if taken.block != SHMQ_NO_BLOCK else None
+            wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            target = <uint8_t *>PyBytes_AS_STRING(buffer)
-            if attachment.take(1, target, wanted_bytes, &taken, &count, deadline_ns,
+            if attachment.take(1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
+                               0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
                                &self.closed_flag) == SHMQ_OK:
                 break
-            # Somebody else took that item, and the one behind it is larger still.
-            wanted_bytes = taken.length
         if taken.block != SHMQ_NO_BLOCK:
-            attachment.block_read(&taken, target)
-        if taken.kind != KIND_BYTES or taken.length != wanted_bytes:
-            buffer = decode(taken.kind, <const char *>target, taken.length)
-        return buffer if self.loads is None else self.loads(buffer)
+            loan.begin(taken.block, taken.length, taken.kind, False)
+            return taken.kind, loan
+        return taken.kind, buffer[: taken.length]
 
     # ---- batches ----
 
@@ -262,14 +281,14 @@ cdef class ObjectQueue:
             batch.append(item, self.policy, deadline_ns, &self.closed_flag)
         batch.put(deadline_ns, &self.closed_flag)
 
-    def get_batch(self, max_items, block=True, timeout=None):
+    def get_batch(self, max_items, block=True, timeout=None, *, copy=None):
         """Take what is there, up to `max_items`, as soon as there is something.
 
         Parameters
         ----------
         max_items : int
             At most this many, at least 1.
-        block, timeout
+        block, timeout, copy
             As in `get`; the wait is for the first item only.
 
         Returns
@@ -295,31 +314,36 @@ cdef class ObjectQueue:
         cdef uint64_t count = 0
         cdef int status
         cdef list items = []
+        cdef bint copies = self.copies if copy is None else copy
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
         # What is there is never more than the capacity; a producer that keeps up doesn't hold us.
         wanted = min(max_items, attachment.view.capacity)
         if self.pending is not None and self._has_pending(attachment):
-            self._deliver_pending(items, wanted)
+            self._deliver_pending(attachment, items, wanted, copies)
             return items
         taken = <shmq_taken *>malloc(BATCH_CHUNK * sizeof(shmq_taken) + BATCH_SCRATCH_BYTES)
         if taken == NULL:
             raise MemoryError
         scratch = <uint8_t *>(taken + BATCH_CHUNK)
         try:
-            if attachment.take(min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, taken,
+            if attachment.take(min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, 0, taken,
                                &count, deadline_ns, &self.closed_flag) != SHMQ_OK:
-                items.append(self._get_large(attachment, taken[0].length, deadline_ns))
+                kept = self._take_large(attachment, taken, deadline_ns)
+                items.append(self._deliver_or_keep(attachment, kept, copies))
             elif not self._decode_taken(attachment, items, taken, count, scratch):
                 return items
             while len(items) < wanted:
                 status = attachment.try_take(min(wanted - len(items), BATCH_CHUNK), scratch,
-                                             BATCH_SCRATCH_BYTES, taken, &count)
+                                             BATCH_SCRATCH_BYTES, 0, taken, &count)
                 if status == SHMQ_CORRUPT:
                     # Passed over already: the next call says so.
-                    self._keep(attachment, 0, b"")
-                if status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
-                                                               scratch):
+                    self._keep(attachment, (0, b""))
+                if status == SHMQ_NEED:
+                    if not self._append_large(attachment, items, taken, copies):
+                        break
+                elif status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
+                                                                 scratch):
                     break
         finally:
             free(taken)
@@ -333,10 +357,10 @@ cdef class ObjectQueue:
         """
         cdef uint64_t i, kept
         cdef uint64_t first_kept
-        if taken[0].block != SHMQ_NO_BLOCK:
-            attachment.block_read(taken, scratch)
         for i in range(count):
             try:
+                if self.policy == POLICY_BYTES and taken[i].kind != KIND_BYTES:
+                    self._raise_not_bytes(taken[i].kind)
                 item = decode(
                     taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length
                 )
@@ -346,25 +370,40 @@ cdef class ObjectQueue:
                 # and one that was only interrupted.
                 first_kept = i if items or not isinstance(error, Exception) else i + 1
                 for kept in range(first_kept, count):
-                    self._keep(
-                        attachment,
-                        taken[kept].kind,
-                        (<const char *>scratch + taken[kept].offset)[: taken[kept].length],
-                    )
+                    data = (<const char *>scratch + taken[kept].offset)[: taken[kept].length]
+                    self._keep(attachment, (taken[kept].kind, data))
                 if not items:
                     raise
                 _interrupt_again(error)
                 return False
         return True
 
+    cdef bint _append_large(self, Attachment attachment, list items, shmq_taken *taken,
+                            bint copy) except -1:
+        """Take the large item that is next, too; False if it is gone, or failed and was kept."""
+        cdef tuple kept
+        try:
+            kept = self._take_large(attachment, taken, AT_ONCE)
+        except (Empty, CorruptSegmentError) as error:
+            if not isinstance(error, Empty):
+                self._keep(attachment, (0, b""))
+            return False
+        try:
+            items.append(self._deliver(kept, copy))
+        except BaseException as error:
+            self._keep(attachment, kept)
+            _interrupt_again(error)
+            return False
+        return True
+
     # ---- kept items ----
 
-    cdef int _keep(self, Attachment attachment, uint32_t kind, bytes data) except -1:
+    cdef int _keep(self, Attachment attachment, tuple kept) except -1:
         """Keep a payload that was taken from the ring for the next get."""
         if self.pending is None or self.pending_epoch != attachment.view.epoch:
             self.pending = []
             self.pending_epoch = attachment.view.epoch
-        self.pending.append((kind, data))
+        self.pending.append(kept)
         return 0
 
     cdef bint _has_pending(self, Attachment attachment) noexcept:
@@ -375,26 +414,50 @@ cdef class ObjectQueue:
             and len(self.pending) > 0
         )
 
-    cdef object _deliver(self, tuple kept):
+    cdef object _deliver(self, tuple kept, bint copy):
+        """Make the item of a payload: bytes, or a loan."""
         cdef uint32_t kind = kept[0]
-        cdef bytes data = kept[1]
-        item = decode(kind, PyBytes_AS_STRING(data), len(data))
+        if self.policy == POLICY_BYTES and kind != KIND_BYTES:
+            self._raise_not_bytes(kind)
+        if type(kept[1]) is Loan:
+            item = open_loan(<Loan>kept[1], copy)
+        elif kind == KIND_BYTES:
+            item = kept[1]
+        else:
+            item = decode(kind, PyBytes_AS_STRING(kept[1]), len(<bytes>kept[1]))
         return item if self.loads is None else self.loads(item)
 
-    cdef int _deliver_pending(self, list items, Py_ssize_t wanted) except -1:
+    cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy):
+        """Deliver; where there was no memory to begin with, the next get tries again."""
+        try:
+            return self._deliver(kept, copy)
+        except MemoryError:
+            if type(kept[1]) is Loan and not (<Loan>kept[1]).is_opened:
+                self._keep(attachment, kept)
+                self.pending.insert(0, self.pending.pop())
+            raise
+
+    cdef int _deliver_pending(self, Attachment attachment, list items, Py_ssize_t wanted,
+                              bint copy) except -1:
         cdef list pending = self.pending
         while pending and len(items) < wanted:
             # Taken first: decoding may let another thread in, which then takes the next one.
             kept = pending.pop(0)
             try:
-                items.append(self._deliver(kept))
+                items.append(self._deliver_or_keep(attachment, kept, copy))
             except BaseException as error:
                 if not items:
                     raise
-                pending.insert(0, kept)
+                if kept not in pending:
+                    pending.insert(0, kept)
                 _interrupt_again(error)
                 return 0
         return 0
+
+    cdef int _raise_not_bytes(self, uint32_t kind) except -1:
+        raise CorruptItemError(
+            f"an item of {self.label} is not bytes but of kind {kind}: this queue never unpickles"
+        )
 
     # ---- looking, waiting, ending ----
 

@@ -21,6 +21,8 @@ def _counters(seen: dict[str, Any]) -> dict[str, Any]:
         "blocked_empty_count": seen["blocked_empty_count"],
         "blocked_empty_seconds": seen["blocked_empty_ns"] / NS_PER_SECOND,
         "takeovers": seen["takeovers"],
+        "items_viewed": seen["items_viewed"],
+        "items_copied": seen["items_copied"],
     }
 
 
@@ -50,5 +52,6 @@ def metrics(attachment: Attachment) -> dict[str, Any]:
         "oldest_item_age_seconds": None if oldest is None else oldest / NS_PER_SECOND,
         "pool_bytes": seen["pool_bytes"],
         "pool_free_bytes": seen["pool_free_bytes"],
+        "view_bytes": seen["view_bytes"],
         "seats": [_seat(row) for row in _inspect.seat_rows(attachment)],
     }

@@ -31,7 +31,9 @@ ALLOWED = {
     "_native/growth": {"_native/blocks"},
     "_native/done": {"_native/ends"},
     "_native/wait": {"_native/done", "_native/growth"},
-    "_native/snapshot": {"_native/blocks"},
+    "_native/views": {"_native/blocks"},
+    "_native/loans": {"_native/views"},
+    "_native/snapshot": {"_native/views"},
     # objects and bytes; knows no queue and no segment
     "_pickling": set(),
     "_packed": set(),
@@ -50,9 +52,19 @@ ALLOWED = {
     "stats": {"_core", "_inspect", "errors"},
     # the queues
     "_deadlines": {"_core", "_protocol"},
-    "_blocks": {"_codec", "_core", "_protocol"},
+    "_loans": {"_native/loans", "_protocol"},
+    "_blocks": {"_codec", "_core", "_loans", "_protocol"},
     "_batch": {"_blocks", "_codec", "_core", "_protocol"},
-    "_queue": {"_batch", "_blocks", "_codec", "_core", "_deadlines", "_ending", "_protocol", "errors"},
+    "_queue": {
+        "_batch",
+        "_blocks",
+        "_codec",
+        "_core",
+        "_deadlines",
+        "_ending",
+        "_protocol",
+        "errors",
+    },
     "queue": {"_queue", "_codec", "_core", "segment", "serializers", "stats", "errors"},
     # the drop-ins for multiprocessing's
     "connections": {"_queue", "_core", "errors"},

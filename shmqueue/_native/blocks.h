@@ -1,12 +1,14 @@
 /* Blocks: where the payload of a large item lies, outside the ring, inside the segment.
  *
- * The pool grows through its address range and never shrinks it; a block keeps its size for good,
- * one of SHMQ_SIZE_CLASSES (four steps to each doubling, in pages). Memory is reserved before it is
- * touched, so that a full /dev/shm is an error and not a SIGBUS.
+ * The pool grows through its address range; a block keeps its size, one of SHMQ_SIZE_CLASSES (four
+ * steps to each doubling, in pages), until the range or the table is used up: then the last blocks
+ * of the table are unmade, as far as they are free. Memory is reserved before it is touched, so that
+ * a full /dev/shm is an error and not a SIGBUS.
  *
  * State of a block       word                 who may change it
  *   free                 0                    anyone: CAS to held
- *   held                 tag | 1              the seat of the tag: filling it, or copying it out
+ *   held                 tag | 1              the seat of the tag: filling it, copying it out, or
+ *                                             lending it to an object (loans.h)
  *   queued               tag | 2              the next taker of the slot that refers to it: to held
  *   ... of a dead seat                        a sweeper that holds the head's owner word: CAS from
  *                                             the exact word to free, unless a slot refers to it
@@ -78,10 +80,16 @@ static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_bloc
 
 /* ---- from hand to hand ---------------------------------------------------------------------- */
 
-static inline int shmq_block_claim(const shmq_view *view, uint32_t index) {
+/* One attempt to make a free block of `pages` ours. */
+static inline int shmq_block_claim(const shmq_view *view, uint32_t index, uint64_t pages) {
+  shmq_block *block = &view->blocks[index];
   uint64_t seen = SHMQ_BLOCK_FREE;
   /* acquire: pairs with the release store in shmq_block_free: the last holder is done with it. */
-  return cas_acquire(&view->blocks[index].state, &seen, view->tag | SHMQ_BLOCK_HELD);
+  if (!cas_acquire(&block->state, &seen, view->tag | SHMQ_BLOCK_HELD)) return 0;
+  /* relaxed: ours now. The caller saw its size before; it may have been unmade and made anew. */
+  if (load_relaxed(&block->pages) == pages) return 1;
+  store_release(&block->state, SHMQ_BLOCK_FREE); /* release: as in shmq_block_free */
+  return 0;
 }
 
 /* By the tail's owner, before the commit that publishes the slot. */
@@ -196,8 +204,9 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
     uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
     /* relaxed: a look before the claim. */
     if (bytes == 0 || load_relaxed(&block->state) != SHMQ_BLOCK_FREE ||
-        !load_relaxed(&block->backed) || !shmq_block_claim(view, index))
+        !load_relaxed(&block->backed) || !shmq_block_claim(view, index, bytes / SHMQ_PAGE))
       continue;
+    bytes = shmq_block_extent(view, index, &offset); /* where it is for certain, now it is ours */
     /* relaxed, first the mark and then the hole: killed in between, a block is backed that says it
      * isn't, and is reserved once more. The other way round would be a SIGBUS. */
     store_relaxed(&block->backed, 0);
@@ -212,21 +221,32 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
   return backed;
 }
 
-/* What a steady flow of large items may keep. */
+/* What a steady flow of large items may keep: so much, or so many of the size at hand. */
 #define SHMQ_POOL_KEEP (UINT64_C(64) << 20)
+#define SHMQ_POOL_KEEP_BLOCKS 4u
+/* A flow that fills the ring and drains it in turn doesn't pay for its memory more often. */
+#define SHMQ_SETTLE_PAUSE (1000 * SHMQ_MS)
+
+static inline uint64_t shmq_pool_keep_bytes(uint64_t item_bytes) {
+  uint64_t blocks = item_bytes * SHMQ_POOL_KEEP_BLOCKS;
+  return blocks > SHMQ_POOL_KEEP ? blocks : SHMQ_POOL_KEEP;
+}
 
 /* After a large item was taken: is the ring empty, so that a burst is over, and does it hold more than
  * a steady flow needs? */
-static inline int shmq_pool_is_to_settle(const shmq_view *view) {
-  /* relaxed, both: hints; more than twice what the last trim had to leave is worth another. */
+static inline int shmq_pool_is_to_settle(const shmq_view *view, uint64_t item_bytes) {
+  /* relaxed, all of these: hints; more than twice what the last trim had to leave is worth another. */
   uint64_t backed = load_relaxed(&shmq_pool_end(view)->high_water_mark);
   uint64_t least = load_relaxed(&view->pool_left_bytes) * 2;
-  return backed > (least > SHMQ_POOL_KEEP ? least : SHMQ_POOL_KEEP) && !shmq_has_item(view);
+  uint64_t keep = shmq_pool_keep_bytes(item_bytes);
+  return backed > (least > keep ? least : keep) && !shmq_has_item(view) &&
+         coarse_now_ns() - load_relaxed(&view->settled_ns) > SHMQ_SETTLE_PAUSE;
 }
 
-static inline void shmq_pool_settle(shmq_view *view) {
-  /* relaxed: a hint. */
-  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, SHMQ_POOL_KEEP));
+static inline void shmq_pool_settle(shmq_view *view, uint64_t item_bytes) {
+  /* relaxed, both: hints. */
+  store_relaxed(&view->settled_ns, coarse_now_ns());
+  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, shmq_pool_keep_bytes(item_bytes)));
 }
 
 /* When nothing has come for a while: what a flow needed goes back, too. */
@@ -321,7 +341,8 @@ static inline uint32_t shmq_pool_find(const shmq_view *view, uint32_t class_inde
   const uint32_t count = shmq_block_count(view);
   /* relaxed, all of these: hints; the claim decides. */
   uint32_t at = load_relaxed(&sizes->last_freed) - 1;
-  if (at < count && load_relaxed(&view->blocks[at].pages) == pages && shmq_block_claim(view, at)) {
+  if (at < count && load_relaxed(&view->blocks[at].pages) == pages &&
+      shmq_block_claim(view, at, pages)) {
     store_relaxed(&sizes->last_freed, 0);
     fetch_add_relaxed(&sizes->free_count, (uint64_t)-1);
     return at;
@@ -332,7 +353,7 @@ static inline uint32_t shmq_pool_find(const shmq_view *view, uint32_t class_inde
     if (at >= count) at = 0;
     const shmq_block *block = &view->blocks[at];
     if (load_relaxed(&block->pages) != pages || load_relaxed(&block->state) != SHMQ_BLOCK_FREE ||
-        !shmq_block_claim(view, at))
+        !shmq_block_claim(view, at, pages))
       continue;
     store_relaxed(&sizes->next_probe, at + 1);
     fetch_add_relaxed(&sizes->free_count, (uint64_t)-1);
@@ -396,8 +417,35 @@ static inline uint32_t shmq_pool_find_larger(const shmq_view *view, uint64_t pag
         best_pages = has;
       }
     }
-    if (best == SHMQ_NO_BLOCK || shmq_block_claim(view, best)) return best;
+    if (best == SHMQ_NO_BLOCK || shmq_block_claim(view, best, best_pages)) return best;
   }
+}
+
+/* Unmakes the last blocks of the table as far as they are free, so that their addresses may be cut
+ * another way. OK if it unmade one, NO_MEMORY if not, or BUSY. Their memory was given back before:
+ * there is no system call here. Killed between the claim and the count: a block that the dead hold,
+ * which a sweep frees. After it: it is no more; whoever still looks there finds it held. */
+static inline shmq_status shmq_pool_shrink(const shmq_view *view) {
+  shmq_end *pool = shmq_pool_end(view);
+  shmq_status status = SHMQ_NO_MEMORY;
+  if (!shmq_end_try_acquire(view, pool)) return SHMQ_BUSY;
+  for (uint64_t count = shmq_block_count(view); count > 0; count--) {
+    const uint32_t last = (uint32_t)count - 1;
+    const shmq_block *block = &view->blocks[last];
+    uint64_t pages = load_relaxed(&block->pages); /* relaxed: constant while it is counted */
+    if (!shmq_block_claim(view, last, pages)) break;
+    if (load_relaxed(&block->backed)) { /* relaxed: only a holder changes it */
+      shmq_block_free(view, last);
+      break;
+    }
+    if (pages > 0 && shmq_class_of(pages) < SHMQ_SIZE_CLASSES)
+      /* relaxed: a hint. */
+      fetch_add_relaxed(&view->classes[shmq_class_of(pages)].free_count, (uint64_t)-1);
+    store_release(&pool->sequence, count - 1); /* release: as in shmq_pool_grow */
+    status = SHMQ_OK;
+  }
+  shmq_end_release(pool);
+  return status;
 }
 
 /* A block of at least `bytes`, held by this seat, its memory reserved: OK, BUSY (*busy: the end
@@ -419,10 +467,15 @@ static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, 
       status = shmq_pool_sweep(view);
       if (status != SHMQ_OK) return status;
       *index = shmq_pool_find_larger(view, pages);
-      if (*index == SHMQ_NO_BLOCK) return SHMQ_NO_MEMORY;
-    } else if (status != SHMQ_OK) {
-      return status;
+      if (*index == SHMQ_NO_BLOCK) {
+        /* What is free is too small: its addresses may do. */
+        *busy = shmq_pool_end(view);
+        shmq_pool_trim(view, 0);
+        status = shmq_pool_shrink(view);
+        if (status == SHMQ_OK) status = shmq_pool_grow(view, class_index, index);
+      }
     }
+    if (status != SHMQ_OK) return status;
   }
   status = shmq_block_back(view, *index);
   if (status == SHMQ_NO_MEMORY) {

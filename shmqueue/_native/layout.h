@@ -7,8 +7,9 @@
  *   ...      seats       max_seats of 192 bytes: one for each attached process
  *   (page)   slots       the ring: capacity cells of slot_bytes           [reserved up to here],
  *                        or regions in which it grows (regions.h)         [sparse]
- *   (page)   blocks      descriptors of the blocks of large items         [sparse from here on:
- *   (page)   pool        the blocks themselves                             reserved before use]
+ *   (page)   views       who uses how much of the pool: one for each seat  [sparse from here on:
+ *   (page)   blocks      descriptors of the blocks of large items           reserved before use]
+ *   (page)   pool        the blocks themselves
  *
  * Offsets, never pointers. Nothing read from here is used as an address or a length before it was
  * compared with the process's own record of the mapping (see ring.h and blocks.h).
@@ -22,7 +23,7 @@
 #include <stdint.h>
 
 #define SHMQ_MAGIC UINT64_C(0x45554555514d4853) /* "SHMQUEUE" as a little-endian machine stores it */
-#define SHMQ_LAYOUT_VERSION 2u
+#define SHMQ_LAYOUT_VERSION 3u
 #define SHMQ_BYTE_ORDER 0x01020304u
 #define SHMQ_LINE 64u
 #define SHMQ_PAGE 4096u
@@ -63,10 +64,11 @@ typedef struct {
   uint32_t max_seats;
   uint32_t max_blocks;
   uint64_t created_realtime_ns;
+  uint64_t views_offset;
   uint32_t checksum;
   uint32_t head_count;
   uint32_t seats_granted;
-  uint8_t reserved[28];
+  uint8_t reserved[20];
 } shmq_header;
 
 /* Where the item of a sequence begins, in a ring of regions. */
@@ -86,7 +88,10 @@ typedef struct {
   uint32_t bell;
   uint32_t reserved1;
   uint64_t batch_wake_sequence;
-  uint8_t reserved2[48];
+  uint64_t viewed_bytes;
+  uint64_t viewed_blocks;
+  uint64_t view_rows;
+  uint8_t reserved2[24];
 } shmq_end;
 
 typedef struct {
@@ -123,6 +128,17 @@ typedef struct {
   uint64_t base_takeovers;
   uint64_t base[8];
 } shmq_seat;
+
+/* What the process of a seat does with large items that it got. */
+typedef struct {
+  uint64_t bytes;
+  uint64_t blocks;
+  uint64_t items_viewed;
+  uint64_t items_copied;
+  uint64_t base_viewed;
+  uint64_t base_copied;
+  uint8_t reserved[16];
+} shmq_views;
 
 typedef struct {
   uint64_t stamp;
@@ -188,7 +204,7 @@ SHMQ_AT(shmq_header, byte_order, 12);
 SHMQ_AT(shmq_header, uuid, 16);
 SHMQ_AT(shmq_header, segment_bytes, 32);
 SHMQ_AT(shmq_header, max_seats, 200);
-SHMQ_AT(shmq_header, seats_granted, 224);
+SHMQ_AT(shmq_header, seats_granted, 232);
 SHMQ_SIZE(shmq_header, 4 * SHMQ_LINE);
 SHMQ_AT(shmq_end, owner, 0);
 SHMQ_AT(shmq_end, sequence, 8);
@@ -201,6 +217,7 @@ SHMQ_AT(shmq_seat, items_put, 0);
 SHMQ_AT(shmq_seat, items_got, SHMQ_LINE);
 SHMQ_AT(shmq_seat, base, 2 * SHMQ_LINE);
 SHMQ_SIZE(shmq_seat, 3 * SHMQ_LINE);
+SHMQ_SIZE(shmq_views, SHMQ_LINE);
 SHMQ_AT(shmq_slot, stamp, 0);
 SHMQ_SIZE(shmq_slot, 24);
 SHMQ_SIZE(shmq_block_ref, 16);
@@ -239,10 +256,11 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(header, regions_offset, "where the table of regions begins"),
     SHMQ_FIELD(header, serializer_name, "of a custom serializer: how attaching processes find it"),
     SHMQ_FIELD(header, region_count, "regions in which the ring grows; 0: capacity slots, reserved"),
-    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing, 3 custom"),
+    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing, 3 custom, 4 bytes"),
     SHMQ_FIELD(header, max_seats, "processes that may be attached at once"),
     SHMQ_FIELD(header, max_blocks, "blocks that may exist"),
     SHMQ_FIELD(header, created_realtime_ns, "when it was made, CLOCK_REALTIME"),
+    SHMQ_FIELD(header, views_offset, "where the table of views begins"),
     SHMQ_FIELD(header, checksum, "CRC-32 of the fields before it but for the magic"),
     SHMQ_FIELD(header, head_count, "heads in use"),
     SHMQ_FIELD(header, seats_granted, "seats that were ever granted: how far to look (grows)"),
@@ -254,6 +272,9 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(end, place, "in regions: where `sequence` is; the entry that names it counts"),
     SHMQ_FIELD(end, bell, "futex word of those who wait for this end to move"),
     SHMQ_FIELD(end, batch_wake_sequence, "hint: the position a sleeping batch waits for"),
+    SHMQ_FIELD(end, viewed_bytes, "pool, a hint: the sum over the rows of views"),
+    SHMQ_FIELD(end, viewed_blocks, "pool, a hint: the sum over the rows of views"),
+    SHMQ_FIELD(end, view_rows, "pool: rows of views whose memory is reserved; grows"),
     SHMQ_FIELD(class, last_freed, "hint: block of this size freed last, plus one"),
     SHMQ_FIELD(class, next_probe, "hint: where to look for a free block next"),
     SHMQ_FIELD(class, free_count, "hint: free blocks of this size"),
@@ -277,6 +298,12 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(seat, start_ticks, "start time of the process, for messages only"),
     SHMQ_FIELD(seat, base_takeovers, "takeovers as it stood at the grant"),
     SHMQ_FIELD(seat, base, "the other counters at the grant: own = counter - base"),
+    SHMQ_FIELD(views, bytes, "hint: of blocks that objects of the seat's process use now (loans.h)"),
+    SHMQ_FIELD(views, blocks, "hint: how many those are"),
+    SHMQ_FIELD(views, items_viewed, "large items handed over in place, by all who ever sat there"),
+    SHMQ_FIELD(views, items_copied, "large items that could have been, but were copied out"),
+    SHMQ_FIELD(views, base_viewed, "items_viewed as it stood at the seat's grant"),
+    SHMQ_FIELD(views, base_copied, "items_copied as it stood at the seat's grant"),
     SHMQ_FIELD(slot, stamp, "2 * sequence + 1 while written, + 2 once it holds"),
     SHMQ_FIELD(slot, put_ns, "when it was put, CLOCK_MONOTONIC"),
     SHMQ_FIELD(slot, length, "payload bytes in this slot"),
@@ -346,9 +373,11 @@ static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t ite
   if (capacity < blocks / 16) blocks = 16 * (capacity + 2 * (uint64_t)max_seats + 1024);
   if (blocks > SHMQ_MAX_BLOCKS) blocks = SHMQ_MAX_BLOCKS;
   header->max_blocks = (uint32_t)blocks;
-  header->blocks_offset = slots_end;
+  header->views_offset = slots_end;
+  header->blocks_offset =
+      shmq_round_up(slots_end + (uint64_t)max_seats * sizeof(shmq_views), SHMQ_PAGE);
   header->pool_offset =
-      shmq_round_up(slots_end + blocks * sizeof(shmq_block), SHMQ_PAGE);
+      shmq_round_up(header->blocks_offset + blocks * sizeof(shmq_block), SHMQ_PAGE);
   header->pool_limit_bytes = pool_limit_bytes / SHMQ_PAGE * SHMQ_PAGE;
   header->segment_bytes = header->pool_offset + header->pool_limit_bytes;
   return 1;

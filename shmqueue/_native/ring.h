@@ -41,7 +41,7 @@ typedef struct {
   uint64_t offset;
   uint64_t length;
   uint32_t kind;
-  uint32_t block; /* SHMQ_NO_BLOCK, or the block that now belongs to the caller */
+  uint32_t block; /* SHMQ_NO_BLOCK, or the block that now belongs to the caller (NEED: not yet) */
 } shmq_taken;
 
 #define SHMQ_NO_BLOCK UINT32_MAX
@@ -218,11 +218,11 @@ static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_vie
  * itself is passed over, so that the next call goes on).
  * Sets view->trim_is_due where shmq_ring_trim should be called now, which may take a while.
  * Without a buffer, what is taken is not copied: it is discarded.
- * An item in a block comes alone: OK with taken[0].block, which is the caller's from then on. */
+ * An item in a block comes alone, if it has no more than `block_bytes`: OK with taken[0].block, which
+ * is the caller's from then on, with the payload still in it. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     const int in_regions, shmq_view *view, uint64_t max_items, uint8_t *buffer,
-    uint64_t buffer_bytes, shmq_taken *taken,
-    uint64_t *count) {
+    uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
   shmq_end *head = shmq_head(view);
   shmq_cursor *cursor = &view->consumer;
   if (!shmq_end_try_acquire(view, head)) return SHMQ_BUSY;
@@ -290,12 +290,13 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
       shmq_block_ref ref;
       copy_out(&ref, slot + 1, sizeof(ref));
       item->length = ref.length;
+      item->block = ref.block;
       if (length != sizeof(ref) || !shmq_block_ref_is_sound(view, &ref))
         status = SHMQ_CORRUPT;
-      else if (ref.length > buffer_bytes)
+      else if (ref.length > block_bytes)
         status = SHMQ_NEED;
       else
-        shmq_block_hold(view, item->block = ref.block);
+        shmq_block_hold(view, ref.block);
       max_items = 1;
     } else if (length > buffer_bytes - used) {
       if (done > 0) break;
@@ -356,11 +357,12 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
 }
 
 static inline __attribute__((always_inline)) shmq_status shmq_try_take(
-    shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, shmq_taken *taken,
-    uint64_t *count) {
-  return view->region_count > 0
-             ? shmq_try_take_in(1, view, max_items, buffer, buffer_bytes, taken, count)
-             : shmq_try_take_in(0, view, max_items, buffer, buffer_bytes, taken, count);
+    shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+    uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
+  return view->region_count > 0 ? shmq_try_take_in(1, view, max_items, buffer, buffer_bytes,
+                                                   block_bytes, taken, count)
+                                : shmq_try_take_in(0, view, max_items, buffer, buffer_bytes,
+                                                   block_bytes, taken, count);
 }
 
 /* When the oldest item was put; 0 when there is none. Takes no lock: a seqlock read of the slot. */

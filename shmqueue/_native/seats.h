@@ -112,11 +112,12 @@ static inline uint64_t shmq_epoch_begin(void) {
 static inline int shmq_view_is_mine(const shmq_view *view) {
   /* relaxed: written once for each process, before any view of that process. acquire: pairs with
    * the release store in shmq_view_set_mine: who sees the epoch sees the new seat. */
-  return load_relaxed(shmq_epoch_page) == load_acquire(&view->epoch);
+  return load_relaxed(view->epoch_word) == load_acquire(&view->epoch);
 }
 
 /* Says so, once the view has a seat of this process. */
 static inline void shmq_view_set_mine(shmq_view *view, uint64_t epoch) {
+  view->epoch_word = shmq_epoch_page;
   store_release(&view->epoch, epoch); /* release: pairs with shmq_view_is_mine */
 }
 
@@ -206,6 +207,7 @@ static inline shmq_status shmq_seat_take(shmq_view *view, int fd) {
   /* release: pairs with the acquire load in shmq_tag_is_dead. From here on old tags are dead. */
   store_release(&row->generation, generation);
   view->seat = row;
+  view->seat_index = seat;
   view->tag = shmq_tag(seat, generation);
 
   uint32_t granted = load_relaxed(&view->header->seats_granted); /* relaxed: only ever a bound */

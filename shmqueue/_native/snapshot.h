@@ -2,7 +2,7 @@
 #ifndef SHMQ_SNAPSHOT_H
 #define SHMQ_SNAPSHOT_H
 
-#include "blocks.h"
+#include "views.h"
 
 typedef struct {
   uint64_t items_put;
@@ -14,6 +14,8 @@ typedef struct {
   uint64_t blocked_empty_count;
   uint64_t blocked_empty_ns;
   uint64_t takeovers;
+  uint64_t items_viewed;
+  uint64_t items_copied;
 } shmq_counters;
 
 typedef struct {
@@ -23,6 +25,7 @@ typedef struct {
   uint64_t oldest_put_ns;
   uint64_t pool_bytes;
   uint64_t pool_free_bytes;
+  uint64_t view_bytes;
   shmq_counters totals; /* over all who ever sat anywhere; items from the ends, which are exact */
 } shmq_snapshot;
 
@@ -47,7 +50,10 @@ static inline void shmq_snapshot_ends(const shmq_view *view, uint64_t *head, uin
   if (*tail - *head > view->capacity) *tail = *head; /* takers outran us a thousand times */
 }
 
-static inline void shmq_counters_read(const shmq_seat *seat, shmq_counters *counters) {
+static inline void shmq_counters_read(const shmq_view *view, uint32_t index,
+                                      shmq_counters *counters) {
+  const shmq_seat *seat = &view->seats[index];
+  const shmq_views *views = shmq_views_of(view, index);
   /* relaxed, all of these: statistics, each of which only grows. */
   counters->items_put = load_relaxed(&seat->items_put);
   counters->bytes_put = load_relaxed(&seat->bytes_put);
@@ -58,6 +64,8 @@ static inline void shmq_counters_read(const shmq_seat *seat, shmq_counters *coun
   counters->blocked_empty_count = load_relaxed(&seat->blocked_empty_count);
   counters->blocked_empty_ns = load_relaxed(&seat->blocked_empty_ns);
   counters->takeovers = load_relaxed(&seat->takeovers);
+  counters->items_viewed = views == NULL ? 0 : load_relaxed(&views->items_viewed);
+  counters->items_copied = views == NULL ? 0 : load_relaxed(&views->items_copied);
 }
 
 static inline void shmq_snapshot_take(const shmq_view *view, shmq_snapshot *snapshot) {
@@ -74,7 +82,7 @@ static inline void shmq_snapshot_take(const shmq_view *view, shmq_snapshot *snap
   shmq_pool_usage(view, &snapshot->pool_bytes, &snapshot->pool_free_bytes);
   for (uint32_t seat = 0; seat < shmq_seats_granted(view); seat++) {
     shmq_counters row;
-    shmq_counters_read(&view->seats[seat], &row);
+    shmq_counters_read(view, seat, &row);
     snapshot->totals.bytes_put += row.bytes_put;
     snapshot->totals.blocked_full_count += row.blocked_full_count;
     snapshot->totals.blocked_full_ns += row.blocked_full_ns;
@@ -82,7 +90,10 @@ static inline void shmq_snapshot_take(const shmq_view *view, shmq_snapshot *snap
     snapshot->totals.blocked_empty_count += row.blocked_empty_count;
     snapshot->totals.blocked_empty_ns += row.blocked_empty_ns;
     snapshot->totals.takeovers += row.takeovers;
+    snapshot->totals.items_viewed += row.items_viewed;
+    snapshot->totals.items_copied += row.items_copied;
   }
+  snapshot->view_bytes = shmq_viewed_by_the_living(view).bytes;
   snapshot->totals.items_put = snapshot->tail;
   snapshot->totals.items_got = snapshot->head;
 }
@@ -91,11 +102,12 @@ static inline void shmq_snapshot_take(const shmq_view *view, shmq_snapshot *snap
 static inline int shmq_snapshot_seat(const shmq_view *view, uint32_t index,
                                      shmq_seat_snapshot *row) {
   const shmq_seat *seat = &view->seats[index];
+  const shmq_views *views = shmq_views_of(view, index);
   uint64_t put_ns, got_ns;
   /* relaxed, all of these: as above. */
   row->pid = load_relaxed(&seat->pid);
   if (row->pid == 0) return 0;
-  shmq_counters_read(seat, &row->own);
+  shmq_counters_read(view, index, &row->own);
   row->own.items_put -= load_relaxed(&seat->base[0]);
   row->own.bytes_put -= load_relaxed(&seat->base[1]);
   row->own.blocked_full_count -= load_relaxed(&seat->base[2]);
@@ -105,6 +117,10 @@ static inline int shmq_snapshot_seat(const shmq_view *view, uint32_t index,
   row->own.blocked_empty_count -= load_relaxed(&seat->base[6]);
   row->own.blocked_empty_ns -= load_relaxed(&seat->base[7]);
   row->own.takeovers -= load_relaxed(&seat->base_takeovers);
+  if (views != NULL) {
+    row->own.items_viewed -= load_relaxed(&views->base_viewed);
+    row->own.items_copied -= load_relaxed(&views->base_copied);
+  }
   row->attached_ns = load_relaxed(&seat->attached_ns);
   put_ns = load_relaxed(&seat->last_put_ns);
   got_ns = load_relaxed(&seat->last_get_ns);

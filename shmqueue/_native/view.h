@@ -54,12 +54,14 @@ typedef struct {
   uint64_t slot_bytes;
   uint64_t slot_payload_bytes;
   uint64_t pool_limit_bytes;
-  uint64_t blocks_offset; /* in the file: what fallocate needs */
+  uint64_t views_offset; /* in the file, these: what fallocate needs */
+  uint64_t blocks_offset;
   uint64_t pool_offset;
   shmq_header *header;
   shmq_end *ends;
   shmq_class *classes;
   shmq_seat *seats;
+  shmq_views *views;
   uint8_t *slots;
   shmq_block *blocks;
   uint8_t *pool;
@@ -74,8 +76,10 @@ typedef struct {
   /* Who this process is here: replaced in a forked child, see seats.h. */
   uint64_t tag;
   shmq_seat *seat;
+  uint32_t seat_index;
   void *anchor; /* the page that keeps the seat's lock */
   uint64_t epoch;
+  const uint64_t *epoch_word; /* reads as `epoch` in the process that took the seat */
   int fd;      /* to ask for locks, to reserve memory; holds no lock itself */
   int poll_fd; /* an eventfd that all processes share, or -1 (poll.h) */
   ino_t poll_inode;
@@ -85,6 +89,12 @@ typedef struct {
   uint32_t trim_is_due; /* the ring left a region, whose memory should go back */
   uint64_t asked_bytes; /* what was wanted when reserving last answered ASK */
   uint64_t pool_left_bytes; /* what the last trim of the pool left backed */
+  uint64_t settled_ns;      /* when a flow's pool was trimmed last */
+  shmq_views *own_views; /* this process's row, once it has one: views.h */
+  uint8_t *lent_pool;         /* the pool once more, for the user's objects: loans.h; or NULL */
+  uint64_t view_limit_bytes;  /* more than this is not lent to all processes together */
+  uint32_t remapped_loans;    /* those whose memory there is not the pool's any more */
+  uint32_t lends_no_more;     /* one of them could not be mapped back */
   int64_t allowance_bytes; /* that may be reserved before the caller is asked again */
   uint64_t mark_exact_from; /* the high-water mark below it is a sample: saves a shared line */
   uint32_t spins_in_vain; /* how often in a row polling was not worth it lately */
@@ -137,12 +147,14 @@ static inline void shmq_view_set(shmq_view *view, uint8_t *base, const shmq_head
   view->regions = (shmq_region *)(base + header->regions_offset);
   view->region_count = header->region_count;
   view->pool_limit_bytes = header->pool_limit_bytes;
+  view->views_offset = header->views_offset;
   view->blocks_offset = header->blocks_offset;
   view->pool_offset = header->pool_offset;
   view->header = (shmq_header *)base;
   view->ends = (shmq_end *)(base + header->ends_offset);
   view->classes = (shmq_class *)(base + header->classes_offset);
   view->seats = (shmq_seat *)(base + header->seats_offset);
+  view->views = (shmq_views *)(base + header->views_offset);
   view->slots = base + header->slots_offset;
   view->blocks = (shmq_block *)(base + header->blocks_offset);
   view->pool = base + header->pool_offset;

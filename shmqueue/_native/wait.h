@@ -214,10 +214,11 @@ static shmq_status shmq_put(shmq_view *view, const shmq_record *records, uint64_
 }
 
 static shmq_status shmq_take(shmq_view *view, uint64_t max_items, uint8_t *buffer,
-                             uint64_t buffer_bytes, shmq_taken *taken, uint64_t *count,
-                             shmq_waiter *waiter) {
+                             uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
+                             uint64_t *count, shmq_waiter *waiter) {
   for (;;) {
-    shmq_status status = shmq_try_take(view, max_items, buffer, buffer_bytes, taken, count);
+    shmq_status status =
+        shmq_try_take(view, max_items, buffer, buffer_bytes, block_bytes, taken, count);
     if (status != SHMQ_EMPTY && status != SHMQ_BUSY) return status;
     status = shmq_wait(view, waiter, status,
                        status == SHMQ_EMPTY ? shmq_tail(view) : shmq_head(view));

@@ -31,6 +31,9 @@ KEYS = {
     "oldest_item_age_seconds",
     "pool_bytes",
     "pool_free_bytes",
+    "view_bytes",
+    "items_viewed",
+    "items_copied",
     "seats",
 }
 
@@ -47,6 +50,8 @@ SEAT_KEYS = {
     "blocked_empty_count",
     "blocked_empty_seconds",
     "takeovers",
+    "items_viewed",
+    "items_copied",
     "attached_seconds",
     "idle_seconds",
 }
@@ -61,6 +66,8 @@ GROWING = [
     "blocked_empty_count",
     "blocked_empty_seconds",
     "takeovers",
+    "items_viewed",
+    "items_copied",
     "high_water_mark",
 ]
 

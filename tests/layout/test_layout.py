@@ -16,7 +16,7 @@ LINE = 64
 PAGE = 4096
 
 # In the order in which the file holds them; each from its offset in the header.
-AREAS = ["ends", "classes", "seats", "slots", "blocks", "pool"]
+AREAS = ["ends", "classes", "seats", "slots", "views", "blocks", "pool"]
 
 
 @pytest.fixture
@@ -133,6 +133,7 @@ class TestAreas:
             96 * SIZES["class"],
             seats * SIZES["seat"],
             capacity * raw.get("header", 0, "slot_bytes"),
+            seats * SIZES["views"],
             raw.get("header", 0, "max_blocks") * SIZES["block"],
             raw.get("header", 0, "pool_limit_bytes"),
         ]
@@ -145,7 +146,7 @@ class TestAreas:
     def test_tables_start_on_lines_and_mapped_areas_on_pages(self, raw, geometry):
         assert raw.get("header", 0, "ends_offset") % LINE == 0
         assert raw.get("header", 0, "seats_offset") % LINE == 0
-        for area in ("slots", "blocks", "pool"):
+        for area in ("slots", "views", "blocks", "pool"):
             assert raw.get("header", 0, f"{area}_offset") % PAGE == 0
 
     def test_a_slot_holds_its_item_and_whole_lines(self, raw, geometry):
@@ -177,7 +178,7 @@ class TestCosts:
         create()
         (file,) = support.segment_files(run_id)
         reserved = (support.SHM / file).stat().st_blocks * 512
-        assert reserved >= open_raw().get("header", 0, "blocks_offset")
+        assert reserved >= open_raw().get("header", 0, "views_offset")
 
     MEASURE = """
         import json, os, sys

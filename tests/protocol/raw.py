@@ -26,6 +26,7 @@ SIZES = {
     "end": 128,
     "class": 16,
     "seat": 192,
+    "views": 64,
     "slot": 24,
     "jump": 8,
     "block_ref": 16,
@@ -60,8 +61,8 @@ class RawSegment:
         self._views = {size: memoryview(self._map).cast(c) for size, c in _FORMATS.items()}
         self._bases = {"header": 0}
         self._steps = dict(SIZES)
-        for structure in ("end", "class", "seat", "slot", "block"):
-            plural = "classes" if structure == "class" else structure + "s"
+        for structure in ("end", "class", "seat", "slot", "views", "block"):
+            plural = {"class": "classes", "views": "views"}.get(structure, structure + "s")
             self._bases[structure] = self.get("header", 0, plural + "_offset")
         self._steps["slot"] = self.get("header", 0, "slot_bytes")
 
