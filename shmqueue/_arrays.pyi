@@ -1,1 +1,9 @@
-# Nothing of it is seen from Python.
+from typing import Any
+
+from typing_extensions import Buffer
+
+__all__ = ["rebuild", "rebuild_around", "reduce_array"]
+
+def reduce_array(array: Any) -> tuple[Any, ...]: ...
+def rebuild(payload: bytes) -> Any: ...
+def rebuild_around(head: bytes, buffer: Buffer) -> Any: ...

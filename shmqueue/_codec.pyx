@@ -11,6 +11,12 @@ leaves its machine.
     STR4     the characters, 4 bytes each, the widest above U+FFFF
     PACKED   one object, encoded as below
     PICKLE   a pickle
+    ARRAY    an array of numpy; see _arrays.pyx
+    PARTS    a pickle and the large buffers that are left out of it; see _pickles.pyx
+    BYTEARRAY  the bytes, IN_PLACE_BYTES at least; fewer are PACKED
+
+The items of an array and the buffers of a pickle may be left in the memory that they arrive in;
+what bytes, bytearray and array.array hold is their own memory, and copied once.
 
     tag      object of PACKED                          follows the tag
     00..7F   int of that value
@@ -33,43 +39,36 @@ The memo starts at 1. Tuples and frozensets are referred to only when complete; 
 only str and bytes are referred to.
 """
 
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport free
+from libc.string cimport memset
+from cpython.buffer cimport PyBUF_SIMPLE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_Next
-from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.memoryview cimport PyMemoryView_FromMemory, PyMemoryView_GET_BUFFER
 from cpython.ref cimport PyObject, PyTypeObject
-cimport cython
 
 from shmqueue cimport _pack, _unpack
+from shmqueue._arrays cimport (
+    array_bytes_in_place, decode_array, encode_array, is_ndarray, write_items,
+)
+from shmqueue._buffers cimport copy_unlocked, fresh_bytes
 from shmqueue._packed cimport (
     FAILED, KEY_SLOTS, MAX_DEPTH, PACKED, SHMQ_FREE_THREADED, TAG_FROZENSET, TAG_TUPLE, Py_DECREF,
-    Py_INCREF, Py_TYPE, PyBytes_AS_STRING, PyBytes_GET_SIZE, PyBytes_Type, PyDict_Type,
-    PyFrozenSet_Type, PyList_Type, PySet_Type, PyTuple_Type, PyUnicode_DATA,
+    Py_INCREF, Py_TYPE, PyByteArray_Type, PyBytes_AS_STRING, PyBytes_GET_SIZE, PyBytes_Type,
+    PyDict_Type, PyFrozenSet_Type, PyList_Type, PySet_Type, PyTuple_Type, PyUnicode_DATA,
     PyUnicode_FromKindAndData, PyUnicode_GET_LENGTH, PyUnicode_KIND, PyUnicode_Type,
     shmq_str_ready,
 )
+from shmqueue._payload cimport Piece, hold_buffer, payload_init
+from shmqueue._pickles cimport decode_parts, encode_pickle, has_reducer, part_bytes_in_place
 
-from _pickle import Pickler
-from pickle import PicklingError
 from pickle import loads as _unpickle
-from types import FunctionType
 
-from shmqueue import _pickling
 from shmqueue.errors import CorruptItemError
-
-cdef object _ForkingPickler = _pickling.ForkingPickler
-cdef dict _copyreg_table = _pickling.COPYREG_TABLE
-cdef dict _cloudpickle_table = _pickling.CLOUDPICKLE_TABLE
-cdef object _by_value_modules = _pickling.BY_VALUE_MODULES
 
 cdef extern from "Python.h":
     PyObject *PyErr_Occurred() noexcept
     int PyBUF_READ
-
-cdef extern from "string.h":
-    void *memmem(const void *, size_t, const void *, size_t) noexcept
 
 __all__ = ["dumps", "loads"]
 
@@ -81,9 +80,7 @@ cdef int encode(object item, int policy, Payload *out) except -1:
     cdef PyObject *o = <PyObject *>item
     cdef PyTypeObject *kind = Py_TYPE(o)
     cdef int width, status
-    out.owner = NULL
-    out.heap = NULL
-    out.pieces = NULL
+    payload_init(out)
     if policy == POLICY_BYTES:
         return encode_bytes(item, out)
     if kind == &PyBytes_Type:
@@ -103,31 +100,54 @@ cdef int encode(object item, int policy, Payload *out) except -1:
         Py_INCREF(o)
         out.owner = o
         return 0
+    if kind == &PyByteArray_Type and len(<bytearray>item) >= IN_PLACE_BYTES:
+        hold_buffer(o, &out.held, PyBUF_SIMPLE)
+        out.kind = KIND_BYTEARRAY
+        out.data = <const char *>out.held.buf
+        out.size = out.held.len
+        return 0
     status = _encode_packed(o, kind, out)
     if status == PACKED:
         return 0
     if status == FAILED:
         return -1
-    return _encode_pickle(item, policy, out)
+    if is_ndarray(kind) and not has_reducer(kind) and encode_array(o, out):
+        return 0
+    return encode_pickle(item, policy, out)
 
 
 cdef int encode_bytes(object data, Payload *out) except -1:
-    raise NotImplementedError
-
-
-cdef int payload_write(Payload *payload, char *target) except -1:
-    if payload.pieces is NULL:
-        memcpy(target, payload.data, payload.size)
+    payload_init(out)
+    out.kind = KIND_BYTES
+    if type(data) is bytes:
+        out.owner = <PyObject *>data
+        Py_INCREF(out.owner)
+        out.data = PyBytes_AS_STRING(out.owner)
+        out.size = PyBytes_GET_SIZE(out.owner)
         return 0
-    raise NotImplementedError
-
-
-cdef size_t in_place_bytes(uint32_t kind, const char *data, Py_ssize_t size) noexcept:
+    try:
+        hold_buffer(<PyObject *>data, &out.held, PyBUF_SIMPLE)
+    except BufferError as error:
+        raise ValueError(f"the buffer must be contiguous: {error}") from None
+    out.data = <const char *>out.held.buf
+    out.size = out.held.len
     return 0
 
 
-cdef object decode_in_place(uint32_t kind, const char *data, Py_ssize_t size, object owner):
-    raise NotImplementedError
+cdef int payload_write(Payload *payload, char *target) except -1:
+    cdef Piece *piece
+    cdef size_t i, at = 0
+    if payload.pieces is NULL:
+        return copy_unlocked(target, payload.data, payload.size)
+    for i in range(payload.piece_count):
+        piece = &payload.pieces[i]
+        memset(target + at, 0, piece.at - at)
+        if piece.data is NULL:
+            write_items(payload.array, payload.pieces[0].data, target + piece.at, piece.size)
+        else:
+            copy_unlocked(target + piece.at, piece.data, piece.size)
+        at = piece.at + piece.size
+    return 0
 
 
 cdef inline int _encode_packed(PyObject *o, PyTypeObject *kind, Payload *out) noexcept:
@@ -177,7 +197,11 @@ cdef object decode(uint32_t kind, const char *data, Py_ssize_t size):
     if kind == KIND_PACKED:
         return _decode_packed(<const unsigned char *>data, size)
     if kind == KIND_BYTES:
-        return PyBytes_FromStringAndSize(data, size)
+        return _decode_bytes(data, size)
+    if kind == KIND_ARRAY:
+        return decode_array(data, size, None)
+    if kind == KIND_PARTS:
+        return decode_parts(data, size, None)
     if kind == KIND_STR1:
         made = PyUnicode_FromKindAndData(1, data, size)
     elif kind == KIND_STR2 or kind == KIND_STR4:
@@ -187,9 +211,39 @@ cdef object decode(uint32_t kind, const char *data, Py_ssize_t size):
         if size <= 1024:
             return _unpickle(PyBytes_FromStringAndSize(data, size))
         return _unpickle(PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ))
+    elif kind == KIND_BYTEARRAY:
+        copy = PyByteArray_FromStringAndSize(NULL, size)
+        copy_unlocked(PyByteArray_AS_STRING(copy), data, size)
+        return copy
     else:
         raise _corrupt(b"its kind is unknown")
     return _taken(made, b"a str has characters that its form does not allow")
+
+
+cdef size_t in_place_bytes(uint32_t kind, const char *data, Py_ssize_t size) noexcept:
+    if kind == KIND_ARRAY:
+        return array_bytes_in_place(data, size)
+    if kind == KIND_PARTS:
+        return part_bytes_in_place(data, size)
+    return 0
+
+
+cdef object decode_in_place(uint32_t kind, const char *data, Py_ssize_t size, object owner):
+    if size < 0:
+        raise _corrupt(b"its length is negative")
+    if kind == KIND_ARRAY:
+        return decode_array(data, size, owner)
+    if kind == KIND_PARTS:
+        return decode_parts(data, size, owner)
+    raise _corrupt(b"nothing of its kind stays in place")
+
+
+cdef inline bytes _decode_bytes(const char *data, Py_ssize_t size):
+    if size < IN_PLACE_BYTES:
+        return PyBytes_FromStringAndSize(data, size)
+    fresh = fresh_bytes(size)
+    copy_unlocked(PyBytes_AS_STRING(<PyObject *>fresh), data, size)
+    return fresh
 
 
 cdef inline object _taken(PyObject *made, const char *why):
@@ -238,239 +292,14 @@ cdef inline object _decode_packed(const unsigned char *data, Py_ssize_t size):
     return _taken(made, u.why)
 
 
-# -------------------------------------------------------------------------------------- pickle
-
-cdef enum:
-    SPARE_PICKLERS = 4
-    # A pickler's memo keeps the size that its largest item needed, and emptying it costs that
-    # much each time; so a pickler is not kept after items larger than this.
-    SPARE_MAX_BYTES = 2048
-
-
-@cython.final
-cdef class _Sink:
-    """What a pickler writes to, and the C pickler that does.
-
-    A small item is written at once, and its bytes are kept as they come; what large ones write
-    is gathered in one block of the heap, which becomes the payload's.
-    """
-    cdef object dump
-    cdef object clear_memo
-    cdef object reducers
-    cdef bytes first
-    cdef char *heap
-    cdef size_t used
-    cdef size_t room
-    cdef bint mentions_main
-
-    def __dealloc__(self):
-        free(self.heap)
-
-    cdef int _append(self, const char *data, size_t size) except -1:
-        cdef size_t room
-        cdef char *block
-        if self.room - self.used < size:
-            room = self.used + size + (self.used >> 1) + 4096
-            block = <char *>realloc(self.heap, room)
-            if block is NULL:
-                raise MemoryError
-            self.heap = block
-            self.room = room
-        memcpy(self.heap + self.used, data, size)
-        self.used += size
-        return 0
-
-    def write(self, data):
-        """Called by the pickler. `data` may be memory that is valid only during the call."""
-        cdef Py_buffer view
-        cdef const char *start
-        if type(data) is bytes:
-            start = PyBytes_AS_STRING(<PyObject *>data)
-            if memmem(start, len(<bytes>data), <const char *>b"_main__", 7) is not NULL:
-                self.mentions_main = True
-            if self.first is None and self.heap is NULL:
-                self.first = <bytes>data
-                return
-        if self.first is not None:
-            self._append(PyBytes_AS_STRING(<PyObject *>self.first), len(self.first))
-            self.first = None
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            self._append(<const char *>view.buf, view.len)
-        finally:
-            PyBuffer_Release(&view)
-
-    cdef int hand_over(self, Payload *out) except -1:
-        out.kind = KIND_PICKLE
-        if self.heap is NULL:
-            out.data = PyBytes_AS_STRING(<PyObject *>self.first)
-            out.size = len(self.first)
-            out.owner = <PyObject *>self.first
-            Py_INCREF(out.owner)
-            self.first = None
-        else:
-            out.data = out.heap = self.heap
-            out.size = self.used
-            out.heap_bytes = self.room
-            self.heap = NULL
-        return 0
-
-    cdef int discard(self) except -1:
-        """Let go of what was pickled now, not when the collector finds the pickler's cycle."""
-        if self.clear_memo is not None:
-            self.clear_memo()
-        self.dump = self.clear_memo = None
-        self.first = None
-        return 0
-
-
-cdef list _spare_cloudpickle = []
-cdef list _spare_multiprocessing = []
-
-cdef object _tables = None      # a _pickling.Tables
-cdef tuple _seen = ()           # what its live tables held when it was made
-
-
-cdef tuple _contents(dict table):
-    return tuple([part for pair in table.items() for part in pair])
-
-
-cdef bint _unchanged(dict table, tuple seen):
-    cdef PyObject *key
-    cdef PyObject *value
-    cdef Py_ssize_t at = 0, i = 0, size = len(seen)
-    if 2 * len(table) != size:
-        return False
-    with cython.critical_section(table):
-        while i < size and PyDict_Next(table, &at, &key, &value):
-            if <PyObject *>seen[i] != key or <PyObject *>seen[i + 1] != value:
-                return False
-            i += 2
-    return i == size
-
-
-cdef object _current_tables():
-    """The merged reducers, anew if anything was registered since: libraries do that late."""
-    global _tables, _seen
-    cdef tuple seen = _seen
-    registered = _ForkingPickler._extra_reducers
-    if (len(seen) == 4 and seen[0] is registered and _unchanged(registered, <tuple>seen[1])
-            and _unchanged(_copyreg_table, <tuple>seen[2])
-            # cloudpickle's own table is long and not for others to change: its length will do.
-            and len(<dict>_cloudpickle_table) == <Py_ssize_t>seen[3]):
-        return _tables
-    # First what is seen, then the merge: what is registered between the two is seen next time.
-    seen = (registered, _contents(registered), _contents(_copyreg_table),
-            len(<dict>_cloudpickle_table))
-    tables = _pickling.Tables()
-    _seen, _tables = (), tables
-    _seen = seen
-    return tables
-
-
-cdef _Sink _take_sink(list spares, dict reducers):
-    cdef _Sink sink
-    with cython.critical_section(spares):
-        sink = <_Sink>spares.pop() if spares else None
-    if sink is not None and sink.reducers is reducers:
-        return sink
-    if sink is not None:
-        sink.discard()
-    sink = _Sink()
-    pickler = Pickler(sink, 5)
-    pickler.dispatch_table = reducers
-    sink.dump = pickler.dump
-    sink.clear_memo = pickler.clear_memo
-    sink.reducers = reducers
-    return sink
-
-
-cdef int _encode_pickle(object item, int policy, Payload *out) except -1:
-    cdef _Sink sink
-    cdef list spares
-    try:
-        if policy == POLICY_CLOUDPICKLE:
-            spares = _spare_cloudpickle
-            sink = _pickle_as_cloudpickle(item, spares)
-        else:
-            spares = _spare_multiprocessing
-            sink = _pickle_as_multiprocessing(item, spares)
-    except MemoryError:
-        raise
-    except Exception as error:
-        _pickling.name_the_type(error, item)
-        raise
-    sink.hand_over(out)
-    if sink.dump is not None:
-        if out.heap is NULL and out.size <= SPARE_MAX_BYTES and len(spares) < SPARE_PICKLERS:
-            sink.clear_memo()
-            sink.mentions_main = False
-            spares.append(sink)
-        else:
-            sink.discard()
-    return 0
-
-
-cdef _Sink _pickle_as_cloudpickle(object item, list spares):
-    """cloudpickle's semantics, by the C pickler where both would write the same.
-
-    That is not known before it has been tried, so an item's __reduce__ may be called twice, and
-    what the first call did beyond answering (a descriptor duplicated, say) is done twice. It is
-    called once if the item itself is of __main__, or cannot but be pickled by the C pickler.
-    """
-    cdef _Sink sink
-    tables = _current_tables()
-    if not _is_of_main(item) and not _by_value_modules:
-        sink = _take_sink(spares, tables.cloudpickle)
-        try:
-            sink.dump(item)
-            if not sink.mentions_main:
-                return sink
-        except (PicklingError, AttributeError, TypeError):
-            pass        # cloudpickle's own error is the one that tells
-        except BaseException:
-            sink.discard()
-            raise
-        sink.discard()
-    sink = _Sink()
-    _pickling.dump_by_value(item, sink, tables.cloudpickle)
-    return sink
-
-
-cdef _Sink _pickle_as_multiprocessing(object item, list spares):
-    """What ForkingPickler does; where it refuses, cloudpickle for what has no name to go by."""
-    cdef _Sink sink
-    tables = _current_tables()
-    sink = _take_sink(spares, tables.multiprocessing)
-    try:
-        sink.dump(item)
-        return sink
-    except (PicklingError, AttributeError, TypeError) as error:
-        first = error
-        sink.discard()
-    except BaseException:
-        sink.discard()
-        raise
-    sink = _Sink()
-    try:
-        _pickling.dump_where_needed(item, sink, tables.fallback)
-        return sink
-    except MemoryError:
-        raise
-    except Exception:
-        pass            # the refusal of multiprocessing is what the caller is to see
-    raise first
-
-
-cdef bint _is_of_main(object item):
-    kind = type(item)
-    if kind is FunctionType or isinstance(item, type):
-        kind = item
-    module = getattr(kind, "__module__", None)
-    return type(module) is str and (module == "__main__" or module == "__mp_main__")
-
-
 # -------------------------------------------------------------------------------------- Python
+
+cdef dict _POLICIES = {
+    "cloudpickle": POLICY_CLOUDPICKLE,
+    "multiprocessing": POLICY_MULTIPROCESSING,
+    "bytes": POLICY_BYTES,
+}
+
 
 def dumps(item, serializer="cloudpickle"):
     """Serialise an item.
@@ -478,7 +307,7 @@ def dumps(item, serializer="cloudpickle"):
     Parameters
     ----------
     item : object
-    serializer : {"cloudpickle", "multiprocessing"}
+    serializer : {"cloudpickle", "multiprocessing", "bytes"}
 
     Returns
     -------
@@ -486,37 +315,35 @@ def dumps(item, serializer="cloudpickle"):
     data : bytes
     """
     cdef Payload payload
-    cdef int policy
-    if serializer == "cloudpickle":
-        policy = POLICY_CLOUDPICKLE
-    elif serializer == "multiprocessing":
-        policy = POLICY_MULTIPROCESSING
-    else:
-        raise ValueError(
-            f"serializer must be 'cloudpickle' or 'multiprocessing', not {serializer!r}")
-    encode(item, policy, &payload)
+    cdef bytes data
+    if serializer not in _POLICIES:
+        raise ValueError(f"serializer must be one of {[*_POLICIES]}, not {serializer!r}")
+    encode(item, _POLICIES[serializer], &payload)
     try:
-        return payload.kind, PyBytes_FromStringAndSize(payload.data, payload.size)
+        data = fresh_bytes(payload.size)
+        payload_write(&payload, PyBytes_AS_STRING(<PyObject *>data))
+        return payload.kind, data
     finally:
         payload_clear(&payload)
 
 
-def loads(kind, data):
+def loads(kind, data, *, in_place=False):
     """Return the item that `dumps` made this kind and data of.
 
     Parameters
     ----------
     kind : int
     data : bytes-like object
+    in_place : bool
+        Whether its large buffers are to stay in the memory of `data`, which must be writable then.
 
     Raises
     ------
     CorruptItemError
         If no `dumps` made them. A damaged pickle raises whatever `pickle.loads` does.
     """
-    cdef Py_buffer view
-    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    try:
-        return decode(kind, <const char *>view.buf, view.len)
-    finally:
-        PyBuffer_Release(&view)
+    view = memoryview(data).cast("B")
+    cdef Py_buffer *buffer = PyMemoryView_GET_BUFFER(view)
+    if in_place and in_place_bytes(kind, <const char *>buffer.buf, buffer.len):
+        return decode_in_place(kind, <const char *>buffer.buf, buffer.len, view)
+    return decode(kind, <const char *>buffer.buf, buffer.len)

@@ -12,6 +12,13 @@ from libc.stdlib cimport free
 
 cdef extern from "Python.h":
     void _release "Py_DECREF"(PyObject *)
+    # Cython would take its `obj` for a reference to be counted.
+    ctypedef struct Held "Py_buffer":
+        PyObject *obj
+        void *buf
+        Py_ssize_t len
+    int hold_buffer "PyObject_GetBuffer"(PyObject *, Held *, int) except -1
+    void release_buffer "PyBuffer_Release"(Held *)
 
 
 cdef enum:
@@ -46,12 +53,20 @@ cdef struct Payload:
     const char *data        # all of it: in the owner, in the heap block or in small; NULL if in pieces
     size_t size             # of all of it
     PyObject *owner         # a reference, or NULL
+    Held held               # a buffer, if its obj is not NULL
     char *heap              # a block of malloc's, or NULL
     size_t heap_bytes       # how large that block is
     Piece *pieces           # in the order of their places, a block of malloc's; NULL if flat
     size_t piece_count      # valid if there are pieces, as is the array
     PyObject *array         # whose items are not in one run; the owner holds it. Or NULL
     char small[256]
+
+
+cdef inline void payload_init(Payload *payload) noexcept:
+    payload.owner = NULL
+    payload.held.obj = NULL
+    payload.heap = NULL
+    payload.pieces = NULL
 
 
 cdef inline bint payload_is_flat(const Payload *payload) noexcept:
@@ -63,6 +78,8 @@ cdef inline void payload_clear(Payload *payload) noexcept:
     if payload.owner is not NULL:
         _release(payload.owner)
         payload.owner = NULL
+    if payload.held.obj is not NULL:
+        release_buffer(&payload.held)
     if payload.heap is not NULL:
         free(payload.heap)
         payload.heap = NULL

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import cloudpickle
 
+from shmqueue import _tensors
+
 __all__ = ["Tables", "dump_by_value", "dump_where_needed", "name_the_type"]
 
 PROTOCOL = 5
@@ -32,13 +34,20 @@ BY_VALUE_MODULES: set[str] = cloudpickle.cloudpickle._PICKLE_BY_VALUE_MODULES
 
 
 class Sink(Protocol):
-    """What a pickler writes to."""
+    """What a pickler writes to, and what it asks whether a buffer is to stay in the pickle."""
 
     def write(self, data: Any, /) -> object: ...
+
+    def keep_large(self, buffer: Any, /) -> bool: ...
 
 
 class Tables:
     """The reducers that count, merged from the live tables.
+
+    Parameters
+    ----------
+    ours : dict
+        Reducers of this package, for types that nobody else has registered one for.
 
     Attributes
     ----------
@@ -47,10 +56,10 @@ class Tables:
         cloudpickle. They are never changed: picklers at work hold them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ours: Reducers) -> None:
         registered: Reducers = ForkingPickler._extra_reducers.copy()  # type: ignore[attr-defined]
         by_value = CLOUDPICKLE_TABLE.copy()
-        self.multiprocessing: Reducers = {**COPYREG_TABLE.copy(), **registered}
+        self.multiprocessing: Reducers = {**ours, **COPYREG_TABLE.copy(), **registered}
         self.cloudpickle: Reducers = {
             **self.multiprocessing,
             **by_value,
@@ -61,17 +70,24 @@ class Tables:
                 for kind, reducer in registered.items()
                 if getattr(reducer, "__module__", None) != ForkingPickler.__module__
             },
+            **_tensors.reducers(registered),
         }
         # cloudpickle would send what an open file contains; multiprocessing refuses files.
         by_value.pop(io.TextIOWrapper, None)
         self.fallback: Reducers = {**by_value, **self.multiprocessing}
 
 
+def is_imported(name: str) -> bool:
+    """Whether a module has been imported to its end."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
+
+
 class _ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: Sink, reducers: Reducers) -> None:
         # Before the base's __init__, which looks this up: set later it would be ignored.
         self.dispatch_table: Any = reducers
-        super().__init__(file, protocol=PROTOCOL)
+        super().__init__(file, protocol=PROTOCOL, buffer_callback=file.keep_large)
 
 
 class _WhereNeededPickler(_ByValuePickler):

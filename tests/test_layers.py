@@ -35,13 +35,20 @@ ALLOWED = {
     "_native/loans": {"_native/views"},
     "_native/snapshot": {"_native/views"},
     # objects and bytes; knows no queue and no segment
-    "_pickling": set(),
+    "_payload": set(),
     "_packed": set(),
     "_pack": {"_packed"},
     "_unpack": {"_packed"},
-    "_payload": set(),
-    "_arrays": {"_payload", "errors"},
-    "_codec": {"_arrays", "_pack", "_packed", "_payload", "_unpack", "_pickling", "errors"},
+    "_buffers": {"_payload"},
+    "_dtypes": set(),
+    "_arrays": {"_buffers", "_dtypes", "_packed", "_payload", "errors"},
+    "_tensors": {"_buffers"},
+    "_pickling": {"_tensors"},
+    "_pickles": {"_arrays", "_buffers", "_packed", "_payload", "_pickling", "errors"},
+    "_codec": {
+        *("_arrays", "_buffers", "_pack", "_packed", "_payload", "_pickles", "_unpack"),
+        "errors",
+    },
     # the extension over the protocol
     "_protocol": {"_native/wait", "_native/snapshot"},
     "_format": {"_protocol", "errors"},
@@ -81,7 +88,10 @@ ALLOWED = {
 # Packages from elsewhere, and the only places that may know them.
 OUTSIDE = {
     "_pickling": {"cloudpickle"},
-    "_codec": {"cloudpickle"},
+    # only once an array or a tensor turns up
+    "_arrays": {"numpy"},
+    "_dtypes": {"numpy"},
+    "_tensors": {"torch"},
     "demo": {"numpy", "rich"},
 }
 # What Cython and the type checkers bring along themselves.
