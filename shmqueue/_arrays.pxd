@@ -28,8 +28,17 @@ cdef extern from *:
         int flags
 
 
-# Whether that type is exactly numpy's ndarray; numpy is not imported for it.
-cdef bint is_ndarray(PyTypeObject *) noexcept
+# The type of arrays; NULL until numpy has been met.
+cdef PyTypeObject *ndarray_type
+
+# Meet numpy if that type is its ndarray.
+cdef bint is_unmet_ndarray(PyTypeObject *) noexcept
+
+
+cdef inline bint is_ndarray(PyTypeObject *kind) noexcept:
+    """Whether the type is exactly numpy's ndarray; numpy is not imported for it."""
+    return kind == ndarray_type or (ndarray_type is NULL and is_unmet_ndarray(kind))
+
 
 # The type, once numpy has been met; else None.
 cdef object ndarray_if_met()

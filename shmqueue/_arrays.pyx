@@ -60,7 +60,7 @@ __all__ = ["rebuild", "rebuild_around", "reduce_array"]
 # -------------------------------------------------------------------------------------- numpy
 
 # NULL and None until numpy has been met.
-cdef PyTypeObject *_ndarray = NULL
+ndarray_type = NULL
 cdef object _numpy = None
 cdef object _make_ndarray = None
 cdef object _empty = None
@@ -68,32 +68,30 @@ cdef object _dtype = None
 cdef object _set_state = None
 
 
-cdef bint is_ndarray(PyTypeObject *kind) noexcept:
-    if _ndarray is not NULL:
-        return kind == _ndarray
+cdef bint is_unmet_ndarray(PyTypeObject *kind) noexcept:
     if strcmp((<shmq_type *>kind).tp_name, "numpy.ndarray"):
         return False
     try:
         _meet_numpy(sys.modules.get("numpy"))
     except Exception:
         pass                # then arrays are what any other object is
-    return kind == _ndarray
+    return kind == ndarray_type
 
 
 cdef object ndarray_if_met():
-    if _ndarray is NULL and "numpy" in sys.modules:
+    if ndarray_type is NULL and "numpy" in sys.modules:
         _meet_numpy(sys.modules["numpy"])
-    return None if _ndarray is NULL else <object>_ndarray
+    return None if ndarray_type is NULL else <object>ndarray_type
 
 
 cdef int _meet_numpy(object numpy) except -1:
     """Remember what is needed of numpy, once it is known that arrays are as they are thought."""
-    global _numpy, _make_ndarray, _empty, _dtype, _set_state, _ndarray
+    global _numpy, _make_ndarray, _empty, _dtype, _set_state, ndarray_type
     if not _fields_are_as_thought(numpy):
         return 0
     _numpy, _make_ndarray, _empty, _dtype = numpy, numpy.ndarray, numpy.empty, numpy.dtype
     _set_state = numpy.ndarray.__setstate__
-    _ndarray = <PyTypeObject *>_make_ndarray
+    ndarray_type = <PyTypeObject *>_make_ndarray
     return 0
 
 
@@ -121,10 +119,10 @@ cdef bint _fields_are_as_thought(object numpy) except -1:
 
 
 cdef int _need_numpy() except -1:
-    if _ndarray is NULL:
+    if ndarray_type is NULL:
         import numpy
         _meet_numpy(numpy)
-        if _ndarray is NULL:
+        if ndarray_type is NULL:
             raise ImportError(f"numpy {numpy.__version__} has arrays unlike those of any known one")
     return 0
 

@@ -41,10 +41,10 @@ only str and bytes are referred to.
 
 from libc.stdlib cimport free
 from libc.string cimport memset
-from cpython.buffer cimport PyBUF_SIMPLE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.memoryview cimport PyMemoryView_FromMemory, PyMemoryView_GET_BUFFER
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport PyObject, PyTypeObject
 
 from shmqueue cimport _pack, _unpack
@@ -315,12 +315,12 @@ def dumps(item, serializer="cloudpickle"):
     data : bytes
     """
     cdef Payload payload
-    cdef bytes data
-    if serializer not in _POLICIES:
+    policy = _POLICIES.get(serializer)
+    if policy is None:
         raise ValueError(f"serializer must be one of {[*_POLICIES]}, not {serializer!r}")
-    encode(item, _POLICIES[serializer], &payload)
+    encode(item, policy, &payload)
     try:
-        data = fresh_bytes(payload.size)
+        data = PyBytes_FromStringAndSize(NULL, payload.size)
         payload_write(&payload, PyBytes_AS_STRING(<PyObject *>data))
         return payload.kind, data
     finally:
@@ -342,8 +342,11 @@ def loads(kind, data, *, in_place=False):
     CorruptItemError
         If no `dumps` made them. A damaged pickle raises whatever `pickle.loads` does.
     """
-    view = memoryview(data).cast("B")
-    cdef Py_buffer *buffer = PyMemoryView_GET_BUFFER(view)
-    if in_place and in_place_bytes(kind, <const char *>buffer.buf, buffer.len):
-        return decode_in_place(kind, <const char *>buffer.buf, buffer.len, view)
-    return decode(kind, <const char *>buffer.buf, buffer.len)
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        if in_place and in_place_bytes(kind, <const char *>view.buf, view.len):
+            return decode_in_place(kind, <const char *>view.buf, view.len, data)
+        return decode(kind, <const char *>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)

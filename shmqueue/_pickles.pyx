@@ -44,6 +44,10 @@ cdef dict _copyreg_table = _pickling.COPYREG_TABLE
 cdef dict _cloudpickle_table = _pickling.CLOUDPICKLE_TABLE
 cdef object _by_value_modules = _pickling.BY_VALUE_MODULES
 
+cdef extern from "Python.h":
+    PyObject *PyImport_GetModuleDict() noexcept
+    Py_ssize_t PyDict_Size(PyObject *) noexcept
+
 cdef extern from "string.h":
     void *memmem(const void *, size_t, const void *, size_t) noexcept
 
@@ -258,19 +262,23 @@ cdef bint _unchanged(dict table, tuple seen):
 cdef dict _reducers = {array.array: reduce_typed_array}
 
 # The libraries whose objects get such reducers once they have been imported.
-cdef list _awaited = ["numpy", "torch"]
+cdef tuple _awaited = ("numpy", "torch")
+
+
+cdef Py_ssize_t _modules_then = 0    # how many were imported when they were looked for last
 
 
 cdef bint _has_arrived() except -1:
     """Whether one of the libraries has been imported since this was asked last."""
-    cdef bint any_has = False
-    for name in tuple(_awaited):
-        if name in sys.modules and _pickling.is_imported(name):
-            if name == "numpy" and ndarray_if_met() is not None:
-                _reducers[ndarray_if_met()] = reduce_array
-            _awaited.remove(name)
-            any_has = True
-    return any_has
+    global _awaited, _modules_then
+    present = [name for name in _awaited if name in sys.modules]
+    arrived = [name for name in present if _pickling.is_imported(name)]
+    if len(arrived) == len(present):    # else it is looked again soon
+        _modules_then = PyDict_Size(PyImport_GetModuleDict())
+    if "numpy" in arrived and ndarray_if_met() is not None:
+        _reducers[ndarray_if_met()] = reduce_array
+    _awaited = tuple([name for name in _awaited if name not in arrived])
+    return len(arrived) > 0
 
 
 cdef bint has_reducer(PyTypeObject *kind) except -1:
@@ -282,7 +290,9 @@ cdef bint has_reducer(PyTypeObject *kind) except -1:
 cdef object _current_tables():
     """The merged reducers, anew if anything was registered since: libraries do that late."""
     global _tables, _seen
-    cdef tuple seen = () if _awaited and _has_arrived() else _seen
+    cdef tuple seen = _seen
+    if PyDict_Size(PyImport_GetModuleDict()) != _modules_then and _awaited and _has_arrived():
+        seen = ()
     registered = _ForkingPickler._extra_reducers
     if (len(seen) == 4 and seen[0] is registered and _unchanged(registered, <tuple>seen[1])
             and _unchanged(_copyreg_table, <tuple>seen[2])
