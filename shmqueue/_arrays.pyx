@@ -10,7 +10,8 @@
     ...         the text of the dtype, see _dtypes.py; zeros up to where the items begin
     ...         the items
 
-Items of IN_PLACE_BYTES and more begin at a multiple of PART_ALIGNMENT, fewer at one of 8.
+Items of IN_PLACE_BYTES and more begin at the next multiple of PART_ALIGNMENT, fewer at one of 8 or
+of that.
 """
 
 from cpython.buffer cimport PyBUF_WRITE
@@ -54,7 +55,7 @@ cdef struct Head:
     uint16_t text_bytes
     uint32_t items_at
 
-__all__ = ["rebuild", "rebuild_around", "reduce_array"]
+__all__ = ["head_of", "let_go_of_only", "rebuild", "rebuild_around", "reduce_array"]
 
 
 # -------------------------------------------------------------------------------------- numpy
@@ -340,8 +341,9 @@ cdef Py_ssize_t _head_of(const char *data, Py_ssize_t size, Head *head) except -
         raise _corrupt("it ends before the head of an array does")
     memcpy(head, data, sizeof(Head))
     if (head.dimensions > MOST_DIMENSIONS or head.fortran > 1 or head.items_at > size
-            or head.items_at != _head_bytes(head.dimensions, head.text_bytes,
-                                            size - head.items_at >= IN_PLACE_BYTES)):
+            or (head.items_at != _head_bytes(head.dimensions, head.text_bytes, True)
+                and (size - head.items_at >= IN_PLACE_BYTES
+                     or head.items_at != _head_bytes(head.dimensions, head.text_bytes, False)))):
         raise _corrupt("the head of its array makes no sense")
     return head.items_at
 
@@ -462,3 +464,27 @@ def rebuild_around(head, buffer):
     if view.readonly:
         view = memoryview(bytearray(view))
     return _array(<bytes?>head, view.nbytes, NULL, view, 0)
+
+
+# ---- what reservations are made of, for tests ----
+
+def head_of(shape, dtype):
+    """Return the head of an array that is to be filled in place, and how many bytes are to follow.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+    dtype : numpy.dtype or what makes one
+    """
+    return array_head(shape, dtype)
+
+
+def let_go_of_only(holder):
+    """Take the only array out of a list, empty it, and tell whether that could be done.
+
+    Parameters
+    ----------
+    holder : list
+    """
+    array = holder.pop()
+    return let_go_of_array(array)
