@@ -276,3 +276,63 @@ def attach(run_id):
     yield attach_queue
     for queue in made:
         queue.close()
+
+
+@pytest.fixture
+def open_raw(run_id):
+    """Open the test's only segment as bytes: ``open_raw() -> RawSegment``."""
+    from tests.protocol.raw import Opener
+
+    opener = Opener(run_id)
+    yield opener
+    opener.close()
+
+
+# Unnamed queues: their core, without the classes that stand before it. A folder or a file whose
+# queues are other ones has fixtures of these names for them.
+
+
+@pytest.fixture
+def make():
+    """Make unnamed queues: ``make(maxsize=0)``, closed after the test."""
+    from tests import unnamed
+
+    made = []
+
+    def make_queue(maxsize=0):
+        made.append(unnamed.make_queue(maxsize))
+        return made[-1]
+
+    yield make_queue
+    for queue in made:
+        queue.close()
+
+
+@pytest.fixture
+def queue(make):
+    """Return an unnamed queue without a bound."""
+    return make()
+
+
+@pytest.fixture
+def raw(queue):
+    """Return the words of the unnamed queue's segment."""
+    from tests import unnamed
+
+    opened = unnamed.RawUnnamed(queue._attachment)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def dead(queue, raw):
+    """Return the tag of a seat whose holder is no more."""
+    return raw.dead_tag(queue)
+
+
+@pytest.fixture
+def living(queue, raw):
+    """Return the tag of a seat that another holds."""
+    other, word = raw.living(queue)
+    yield word
+    other.close()

@@ -41,19 +41,6 @@ def another(queue):
     return same
 
 
-def making():
-    """Yield a function that makes queues, and close them afterwards: what a fixture is made of."""
-    made = []
-
-    def make(maxsize=0):
-        made.append(make_queue(maxsize))
-        return made[-1]
-
-    yield make
-    for queue in made:
-        queue.close()
-
-
 def region_start(region):
     return (FIRST_REGION << region) - FIRST_REGION
 

@@ -17,16 +17,6 @@ ROUNDS = 3000
 BOUND_NS = 50_000_000
 
 
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
-@pytest.fixture
-def queue(make):
-    return make()
-
-
 class TestCounting:
     def test_it_may_be_said_as_often_as_items_were_put(self, queue):
         with pytest.raises(ValueError, match="too many times"):

@@ -8,7 +8,7 @@ import pytest
 
 from shmqueue import memory
 from shmqueue._inspect import snapshot
-from tests import support, unnamed
+from tests import support
 from tests.support import LIMIT, Thread
 from tests.unnamed import FIRST_BACKED, FIRST_REGION, RawUnnamed
 
@@ -166,11 +166,6 @@ class TestControlGroups:
         machine.is_in("0::/a")
         machine.group("a", memory__max="", memory__current="?")
         assert memory.headroom_bytes() == 10 * GB - memory.MARGIN_BYTES
-
-
-@pytest.fixture
-def make():
-    yield from unnamed.making()
 
 
 @pytest.fixture

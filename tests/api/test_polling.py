@@ -23,16 +23,6 @@ LARGE = bytes(range(256)) * 400
 LIMIT_MS = int(LIMIT * 1000)
 
 
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
-@pytest.fixture
-def queue(make):
-    return make()
-
-
 def _poller(fd):
     poller = select.poll()
     poller.register(fd, select.POLLIN)

@@ -19,11 +19,6 @@ FORK = multiprocessing.get_context("fork")
 LARGE = bytes(range(256)) * 600
 
 
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
 @pytest.fixture(params=["named", "unnamed"])
 def make_either(request, make, create):
     """Make a queue of so many items: ``make_either(maxsize)``."""

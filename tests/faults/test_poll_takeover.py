@@ -17,29 +17,6 @@ DONE = 2
 
 
 @pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
-@pytest.fixture
-def queue(make):
-    return make()
-
-
-@pytest.fixture
-def raw(queue):
-    opened = RawUnnamed(queue._attachment)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def dead(queue, raw):
-    """Return the tag of a seat whose holder is no more."""
-    return raw.dead_tag(queue)
-
-
-@pytest.fixture
 def polled(queue):
     """Return the descriptor of a queue that is polled."""
     return queue._fileno()

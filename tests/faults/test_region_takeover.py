@@ -12,41 +12,10 @@ from shmqueue._inspect import snapshot
 from tests import unnamed
 from tests.protocol.raw import FLAGS, HEAD, HELD, POOL, QUEUED, TAIL
 from tests.support import LIMIT, Thread, drain, wait_until
-from tests.unnamed import FIRST_BACKED, FIRST_REGION, RawUnnamed, region_start, slot_bytes
+from tests.unnamed import FIRST_BACKED, FIRST_REGION, region_start, slot_bytes
 
 SIZE = 3000
 LARGE = bytes(range(256)) * 64
-
-
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
-@pytest.fixture
-def queue(make):
-    return make()
-
-
-@pytest.fixture
-def raw(queue):
-    opened = RawUnnamed(queue._attachment)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def dead(queue, raw):
-    """Return the tag of a seat whose holder is no more."""
-    return raw.dead_tag(queue)
-
-
-@pytest.fixture
-def living(queue, raw):
-    """Return the tag of a seat that another holds."""
-    other, word = raw.living(queue)
-    yield word
-    other.close()
 
 
 class Numbers:

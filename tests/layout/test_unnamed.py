@@ -19,23 +19,6 @@ from tests.unnamed import FIRST_BACKED, FIRST_REGION, RawUnnamed
 PAGE = 4096
 
 
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
-@pytest.fixture
-def queue(make):
-    return make()
-
-
-@pytest.fixture
-def raw(queue):
-    opened = RawUnnamed(queue._attachment)
-    yield opened
-    opened.close()
-
-
 class TestHeader:
     def test_it_is_one_of_this_layout(self, raw):
         assert raw.bytes_at(0, 8) == b"SHMQUEUE"

@@ -19,11 +19,6 @@ SIZES = (0, 20, 300, 1500, 4000)
 NOISE = random.Random(11).randbytes(1 << 16)
 
 
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
 def _item(producer, number):
     size = SIZES[(number * 7 + producer) % len(SIZES)]
     start = number * 13 % (len(NOISE) - size)

@@ -31,23 +31,6 @@ def item_of(number, size):
     return (number.to_bytes(8, "little") + NOISE[start : start + size])[:size]
 
 
-@pytest.fixture
-def make():
-    yield from unnamed.making()
-
-
-@pytest.fixture
-def queue(make):
-    return make()
-
-
-@pytest.fixture
-def raw(queue):
-    segment = RawUnnamed(queue._attachment)
-    yield segment
-    segment.close()
-
-
 class Stream:
     """Numbered items of one size, through the whole test in order."""
 
