@@ -10,20 +10,13 @@ import pytest
 
 from shmqueue import _format
 from tests import support
-from tests.protocol.raw import ENDS, HEAD, POOL, SIZES, TAIL, Opener, fields
+from tests.protocol.raw import ENDS, HEAD, POOL, SIZES, TAIL, fields
 
 LINE = 64
 PAGE = 4096
 
 # In the order in which the file holds them; each from its offset in the header.
 AREAS = ["ends", "classes", "seats", "slots", "views", "blocks", "pool"]
-
-
-@pytest.fixture
-def open_raw(run_id):
-    opener = Opener(run_id)
-    yield opener
-    opener.close()
 
 
 def _structures():
