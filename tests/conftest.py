@@ -25,6 +25,8 @@ GRACE_SECONDS = 1.0
 
 PR_SET_CHILD_SUBREAPER = 36
 
+FAILED = pytest.StashKey[bool]()
+
 _stderr = None
 _numbers = itertools.count()
 
@@ -89,7 +91,11 @@ def pytest_runtest_setup(item):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     with _watched(item, "call"):
-        return (yield)
+        try:
+            return (yield)
+        except BaseException:
+            item.stash[FAILED] = True
+            raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -238,7 +244,13 @@ def programs(tmp_path):
 
 
 @pytest.fixture
-def create(run_id):
+def queues_made():
+    """Return the queues that `create` and `make` made, for who looks at them afterwards."""
+    return []
+
+
+@pytest.fixture
+def create(run_id, queues_made):
     """Create named queues: ``create(name="q", **arguments)``, closed and unlinked after the test.
 
     Only those: what a test creates by other means, or leaves under another name, the leak guard
@@ -252,6 +264,7 @@ def create(run_id):
         arguments.setdefault("run_id", run_id)
         queue = SharedMemoryQueue(name, create=True, **arguments)
         made.append(queue)
+        queues_made.append(queue)
         return queue
 
     yield create_queue
@@ -293,7 +306,7 @@ def open_raw(run_id):
 
 
 @pytest.fixture
-def make():
+def make(queues_made):
     """Make unnamed queues: ``make(maxsize=0)``, closed after the test."""
     from tests import unnamed
 
@@ -301,6 +314,7 @@ def make():
 
     def make_queue(maxsize=0):
         made.append(unnamed.make_queue(maxsize))
+        queues_made.append(made[-1])
         return made[-1]
 
     yield make_queue
@@ -336,3 +350,17 @@ def living(queue, raw):
     other, word = raw.living(queue)
     yield word
     other.close()
+
+
+@pytest.fixture
+def all_free(request, create, make, queues_made):
+    """Fail a test that leaves a block in use: of a queue of `create` or `make`, once drained."""
+    from tests import views
+
+    yield
+    if FAILED in request.node.stash:
+        return  # its traceback may hold arrays
+    for queue in queues_made:
+        if not queue.closed:
+            views.drain_silently(queue)
+            views.assert_all_free(queue)

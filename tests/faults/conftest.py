@@ -1,6 +1,6 @@
 import pytest
 
-from tests.faults.processes import Forks
+from tests.faults.processes import Forks, Turns
 
 
 @pytest.fixture
@@ -9,3 +9,11 @@ def forks():
     made = Forks()
     yield made
     made.end()
+
+
+@pytest.fixture
+def turns():
+    """Return what a parent and its forked children take turns with."""
+    made = Turns()
+    yield made
+    made.close()

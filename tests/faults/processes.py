@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -64,3 +65,35 @@ class Forks:
         for pid in list(self._living):
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 self.kill(pid)
+
+
+class Turns:
+    """Words of one letter between a process and those that it forks: who waits, and for whom."""
+
+    def __init__(self):
+        self._words = os.pipe()
+        self._answers = os.pipe()
+        self._parent = os.getpid()
+
+    def _side(self):
+        mine, theirs = self._answers, self._words
+        return (mine, theirs) if os.getpid() == self._parent else (theirs, mine)
+
+    def say(self):
+        """Let the other side's `hear` return."""
+        os.write(self._side()[1][1], b".")
+
+    def hear(self):
+        """Wait for the other side's `say`."""
+        mine, _ = self._side()
+        assert select.select([mine[0]], [], [], LIMIT)[0], "the other process says nothing"
+        os.read(mine[0], 1)
+
+    def swap(self):
+        """Let the other side go on, and wait until it does the same."""
+        self.say()
+        self.hear()
+
+    def close(self):
+        for fd in (*self._words, *self._answers):
+            os.close(fd)
