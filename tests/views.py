@@ -6,6 +6,7 @@ import os
 import numpy
 
 from shmqueue._inspect import snapshot
+from tests.support import LIMIT
 
 # A buffer this large stays where it arrives; a smaller one is copied with its item.
 IN_PLACE_BYTES = 16384
@@ -28,6 +29,12 @@ def is_numbered(array, seed, nbytes=1 << 18):
         and array.nbytes == nbytes
         and numpy.array_equal(array, numbered(seed, nbytes))
     )
+
+
+def pattern(nbytes, seed=3):
+    """Return so many bytes that differ at every place from those of another seed."""
+    cycle = bytes((seed + n * 7) % 256 for n in range(256))
+    return (cycle * (nbytes // 256 + 1))[:nbytes]
 
 
 # ---- where it is ----
@@ -91,6 +98,13 @@ def assert_all_free(queue):
     assert queue.qsize() == 0
     reserved, free = pool(queue)
     assert free == reserved
+
+
+def assert_as_new(queue):
+    """Assert that a queue is empty, has all its blocks, and works."""
+    assert_all_free(queue)
+    queue.put("on")
+    assert queue.get(timeout=LIMIT) == "on"
 
 
 def drain_silently(queue):
