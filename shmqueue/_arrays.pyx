@@ -321,7 +321,7 @@ cdef tuple array_head(object shape, object dtype):
             raise ValueError(f"an array of shape {shape} is too large")
         lengths[i] = shape[i]
     items = _bytes_of(lengths, dimensions, known.itemsize)
-    if items < 0 or items > PY_SSIZE_T_MAX // 2:
+    if items < 0:
         raise ValueError(f"an array of shape {shape} and dtype {dtype!r} is too large")
     room = _head_bytes(dimensions, len(known.text), True)
     head = PyBytes_FromStringAndSize(NULL, room)

@@ -19,6 +19,7 @@ cdef int write_block(Attachment attachment, Payload *payload, shmq_block_ref *re
 cdef int refer_to_block(uint32_t block, uint64_t size, uint32_t kind, shmq_block_ref *ref,
                         shmq_record *record) noexcept
 cdef object open_loan(Loan loan, bint copy)
+cdef bytes copy_of_loan(Loan loan)
 
 
 cdef class Loan:
@@ -33,5 +34,6 @@ cdef class Loan:
     cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1
     cdef bint lend(self) except -1
     cdef int end(self) noexcept
+    cdef bint is_ours(self) noexcept
     cdef uint32_t take_block(self) noexcept
     cdef int keep(self) noexcept

@@ -8,10 +8,11 @@ that it refers to gives the block back when nobody uses it any more (see _native
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+from shmqueue._buffers cimport copy_unlocked, fresh_bytes
 from shmqueue._codec cimport (
     KIND_ARRAY,
     KIND_BYTEARRAY,
@@ -23,12 +24,13 @@ from shmqueue._codec cimport (
     in_place_bytes,
     payload_write,
 )
-from shmqueue._core cimport LARGE_COPY_BYTES, Attachment
+from shmqueue._core cimport Attachment
 from shmqueue._loans cimport (
     shmq_count_large,
     shmq_loan,
     shmq_loan_begin,
     shmq_loan_end,
+    shmq_loan_is_ours,
     shmq_loan_keep,
     shmq_loan_lend,
     shmq_loan_memory,
@@ -38,7 +40,6 @@ from shmqueue._loans cimport (
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_SLOT_IN_BLOCK,
-    copy_out,
     shmq_block_free,
     shmq_block_ref,
     shmq_record,
@@ -126,8 +127,12 @@ cdef class Loan:
             self.loan = NULL
         return 0
 
+    cdef bint is_ours(self) noexcept:
+        """Whether there is a block, and it is this process's rather than its parent's."""
+        return self.loan != NULL and shmq_loan_is_ours(self.loan)
+
     cdef uint32_t take_block(self) noexcept:
-        """Take the block out of a draft; SHMQ_NO_BLOCK if it is a parent process's."""
+        """Take the block out of a draft that is ours, to put it."""
         return shmq_loan_take_block(self.loan)
 
     cdef int keep(self) noexcept:
@@ -159,7 +164,7 @@ cdef object open_loan(Loan loan, bint copy):
         shmq_count_large(attachment.view, True)
         return item
     if loan.kind == KIND_BYTES:
-        item = _copied(loan)
+        item = copy_of_loan(loan)
     elif loan.kind == KIND_ARRAY or loan.kind == KIND_BYTEARRAY:
         item = decode(loan.kind, data, loan.size)
     elif loan.kind == KIND_PARTS:
@@ -167,7 +172,7 @@ cdef object open_loan(Loan loan, bint copy):
         item = decode(loan.kind, data, loan.size)
     else:
         # Their decoders look twice at some of it: from memory that nobody else can write to.
-        private = _copied(loan)
+        private = copy_of_loan(loan)
         loan.is_opened = True
         item = decode(loan.kind, PyBytes_AS_STRING(private), loan.size)
     if lent > 0:
@@ -176,12 +181,8 @@ cdef object open_loan(Loan loan, bint copy):
     return item
 
 
-cdef bytes _copied(Loan loan):
-    cdef bytes private = PyBytes_FromStringAndSize(NULL, loan.size)
-    cdef char *target = PyBytes_AS_STRING(private)
-    if loan.size < LARGE_COPY_BYTES:
-        copy_out(target, loan.memory, loan.size)
-    else:
-        with nogil:
-            copy_out(target, loan.memory, loan.size)
+cdef bytes copy_of_loan(Loan loan):
+    """The payload as bytes of their own."""
+    cdef bytes private = fresh_bytes(loan.size)
+    copy_unlocked(PyBytes_AS_STRING(private), loan.memory, loan.size)
     return private

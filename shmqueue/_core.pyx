@@ -20,64 +20,17 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
-    SHMQ_ASK,
-    SHMQ_CLOSED,
-    SHMQ_CORRUPT,
-    SHMQ_DO_POLL,
-    SHMQ_DO_SETTLE,
-    SHMQ_END_DONE,
-    SHMQ_END_HEAD0,
-    SHMQ_END_POLLED,
-    SHMQ_END_POOL,
-    SHMQ_END_SHUT,
-    SHMQ_END_TAIL,
-    SHMQ_INTERRUPTED,
-    SHMQ_NEED,
-    SHMQ_NO_BLOCK,
-    SHMQ_NO_MEMORY,
-    SHMQ_NO_SEAT,
-    SHMQ_OK,
-    SHMQ_SHUTDOWN,
-    SHMQ_SYSTEM,
-    SHMQ_TIMEOUT,
-    SHMQ_UNBOUNDED,
-    copy_out,
-    now_ns,
-    shmq_allow,
-    shmq_block_bytes,
-    shmq_block_free,
-    shmq_block_take,
-    shmq_deed,
-    shmq_end_do,
-    shmq_end_ring_all,
-    shmq_epoch_begin,
-    shmq_fd_is_ours,
-    shmq_growth,
-    shmq_has_room,
-    shmq_header,
-    shmq_poll_fd_is_eventfd,
-    shmq_poll_is_settled,
-    shmq_pool_give_back,
-    shmq_pool_is_to_settle,
-    shmq_pool_settle,
-    shmq_pool_trim,
-    shmq_put,
-    shmq_ring_trim,
-    shmq_seat_leave,
-    shmq_seat_take,
-    shmq_snapshot_ends,
-    shmq_sweep_after_the_dead,
-    shmq_take,
-    shmq_try_put,
-    shmq_try_take,
-    shmq_unfinished,
-    shmq_view_forget_cursors,
-    shmq_view_is_mine,
-    shmq_view_set,
-    shmq_view_set_mine,
-    shmq_views_begin,
-    shmq_waiter_end,
-    shmq_waiter_init,
+    SHMQ_ASK, SHMQ_CLOSED, SHMQ_CORRUPT, SHMQ_DO_POLL, SHMQ_DO_SETTLE, SHMQ_END_DONE,
+    SHMQ_END_HEAD0, SHMQ_END_POLLED, SHMQ_END_POOL, SHMQ_END_SHUT, SHMQ_END_TAIL, SHMQ_INTERRUPTED,
+    SHMQ_NEED, SHMQ_NO_BLOCK, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN, SHMQ_SYSTEM,
+    SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow, shmq_await_room, shmq_block_bytes,
+    shmq_block_free, shmq_block_take, shmq_deed, shmq_end_do, shmq_end_ring_all, shmq_epoch_begin,
+    shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_poll_fd_is_eventfd,
+    shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_is_to_settle, shmq_pool_settle,
+    shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends,
+    shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take, shmq_unfinished,
+    shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
+    shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
 )
 
 from shmqueue import _format, memory
@@ -355,6 +308,26 @@ cdef class Attachment:
         if status == SHMQ_NO_MEMORY:
             self._raise_no_memory(sum([records[i].length for i in range(count)]))
         self._raise_for(status, error)
+
+    cdef int await_room(self, uint64_t deadline_ns, const uint32_t *closed) except -1:
+        """Wait until there is room for an item, without claiming it; raises as `put` does."""
+        cdef int status
+        cdef shmq_waiter waiter
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()
+        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        while True:
+            with nogil:
+                status = shmq_await_room(self.view, &waiter)
+            if status != SHMQ_INTERRUPTED:
+                break
+            self._look_at_signals(&waiter)
+        shmq_waiter_end(self.view, &waiter, True)
+        if status == SHMQ_TIMEOUT:
+            raise Full
+        if status != SHMQ_OK:
+            self._raise_for(status)
+        return 0
 
     cdef bint _allow_memory(self, shmq_waiter *waiter) except -1:
         """Let the protocol reserve as much as it asked for, if the machine has it."""

@@ -180,6 +180,7 @@ cdef extern from "_native/wait.h" nogil:
                           const uint32_t *closed)
     void shmq_waiter_end(const shmq_view *, shmq_waiter *, int gave_up)
     int shmq_put(shmq_view *, const shmq_record *, uint64_t count, shmq_waiter *)
+    int shmq_await_room(shmq_view *, shmq_waiter *)
     int shmq_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                   uint64_t block_bytes, shmq_taken *, uint64_t *count, shmq_waiter *)
     int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)

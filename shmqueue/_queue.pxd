@@ -27,6 +27,8 @@ cdef class ObjectQueue:
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
     cdef int _put(self, object item, uint64_t deadline_ns) except -1
+    cdef int _put_payload(self, Attachment attachment, Payload *payload,
+                          uint64_t deadline_ns) except -1
     cdef int _put_large(self, Attachment attachment, Payload *payload,
                         uint64_t deadline_ns) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)
@@ -36,6 +38,7 @@ cdef class ObjectQueue:
     cdef bint _append_large(self, Attachment attachment, list items, shmq_taken *taken,
                             bint copy) except -1
     cdef int _keep(self, Attachment attachment, tuple kept) except -1
+    cdef int _keep_first(self, Attachment attachment, tuple kept) except -1
     cdef bint _has_pending(self, Attachment attachment) noexcept
     cdef object _deliver(self, tuple kept, bint copy)
     cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy)

@@ -160,7 +160,6 @@ cdef class ObjectQueue:
 
     cdef int _put(self, object item, uint64_t deadline_ns) except -1:
         cdef Payload payload
-        cdef shmq_record record
         cdef Attachment attachment = self._open()
         # Before it is pickled: what that does beyond, such as duplicating a descriptor for somebody
         # to fetch, can't be undone when there is no room. Plain items have nothing of the kind.
@@ -169,8 +168,14 @@ cdef class ObjectQueue:
         if self.dumps is not None:
             item = _dumped(self.dumps, item)
         encode(item, self.policy, &payload)
+        return self._put_payload(attachment, &payload, deadline_ns)
+
+    cdef int _put_payload(self, Attachment attachment, Payload *payload,
+                          uint64_t deadline_ns) except -1:
+        """Put what was encoded, and clear it in any case."""
+        cdef shmq_record record
         try:
-            if fits_slot(&payload, attachment):
+            if fits_slot(payload, attachment):
                 record.data = payload.data
                 record.length = <uint32_t>payload.size
                 record.kind = payload.kind
@@ -178,9 +183,9 @@ cdef class ObjectQueue:
                 record.item_bytes = payload.size
                 attachment.put(&record, 1, deadline_ns, &self.closed_flag)
             else:
-                self._put_large(attachment, &payload, deadline_ns)
+                self._put_large(attachment, payload, deadline_ns)
         finally:
-            payload_clear(&payload)
+            payload_clear(payload)
         return 0
 
     cdef int _put_large(self, Attachment attachment, Payload *payload,
@@ -406,6 +411,12 @@ cdef class ObjectQueue:
         self.pending.append(kept)
         return 0
 
+    cdef int _keep_first(self, Attachment attachment, tuple kept) except -1:
+        """Keep what was taken from the ring just now: it is before all that is kept."""
+        self._keep(attachment, kept)
+        self.pending.insert(0, self.pending.pop())
+        return 0
+
     cdef bint _has_pending(self, Attachment attachment) noexcept:
         """Whether there are kept items of this process: a forked child's copy is the parent's."""
         return (
@@ -433,8 +444,7 @@ cdef class ObjectQueue:
             return self._deliver(kept, copy)
         except MemoryError:
             if type(kept[1]) is Loan and not (<Loan>kept[1]).is_opened:
-                self._keep(attachment, kept)
-                self.pending.insert(0, self.pending.pop())
+                self._keep_first(attachment, kept)
             raise
 
     cdef int _deliver_pending(self, Attachment attachment, list items, Py_ssize_t wanted,

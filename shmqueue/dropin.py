@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from shmqueue import _inspect, segment
 from shmqueue._core import Attachment
 from shmqueue._queue import ObjectQueue
+from shmqueue._raw import RawQueue
 from shmqueue.connections import Reader, ReaderLock, Writer, WriterLock
 from shmqueue.errors import ShutDown
 
@@ -78,7 +79,7 @@ def _reduce_attachment(attachment: Attachment) -> tuple[Any, ...]:
 copyreg.pickle(Attachment, _reduce_attachment)
 
 
-class _Dropin(ObjectQueue):
+class _Dropin(RawQueue):
     """What the drop-ins have in common: their parts, and how they travel."""
 
     _reader: Reader

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from shmqueue import segment, serializers, stats
 from shmqueue._core import Attachment
-from shmqueue._queue import ObjectQueue
+from shmqueue._raw import RawQueue
 
 __all__ = ["SharedMemoryQueue"]
 
@@ -20,7 +20,7 @@ ASYNC_FIRST_DELAY_SECONDS = 0.0005
 ASYNC_LONGEST_DELAY_SECONDS = 0.02
 
 
-class SharedMemoryQueue(ObjectQueue):
+class SharedMemoryQueue(RawQueue):
     """A first-in-first-out queue in shared memory, reached by name from any process of the user.
 
     Any number of processes and threads may put and get at once. A process may die at any moment:
@@ -50,13 +50,17 @@ class SharedMemoryQueue(ObjectQueue):
     serializer : str or object, optional
         How objects that are not built-in types are pickled; kept in the segment. By default
         ``"cloudpickle"``: functions and classes of ``__main__`` travel by value, because the
-        reader may be another program. ``"multiprocessing"`` pickles as that does. Or any object
-        with ``dumps`` and ``loads``, which then serialise every item: one that can be imported (a
+        reader may be another program; ``"pickle"`` is another name for it. ``"multiprocessing"``
+        pickles as that does. ``"bytes"`` pickles nothing: bytes go in (any contiguous buffer), and
+        come out, and whoever attaches is bound to it. Or any object with ``dumps`` and ``loads``, which then serialise every item: one that can be imported (a
         module, a class), or a name given to `register_serializer` in each process.
     max_processes : int, default 256
         How many processes may be attached at once, 1 to 4095. Only for creating.
     allow_other_owner : bool, default False
         Attach although another user owns the segment.
+    copy : bool, default False
+        Whether `get` copies large buffers to memory of their own, by default; see there. Of this
+        handle only.
 
     Attributes
     ----------
@@ -107,6 +111,7 @@ class SharedMemoryQueue(ObjectQueue):
         serializer: Any = None,
         max_processes: int = 256,
         allow_other_owner: bool = False,
+        copy: bool = False,
     ) -> None:
         self._path = segment.path_of(name, run_id)
         self._name = name
@@ -128,6 +133,8 @@ class SharedMemoryQueue(ObjectQueue):
                 f" {serializer!r}: leave it out to use the queue as it is"
             )
         self._begin(attachment)
+        self._copy = bool(copy)
+        self._set_copies(self._copy)
 
     def _begin(self, attachment: Attachment) -> None:
         self._bind(attachment, self._label())
@@ -224,7 +231,9 @@ class SharedMemoryQueue(ObjectQueue):
             had to wait, and how long), ``takeovers`` (owner words taken from dead processes);
             ``high_water_mark`` (most items ever; a sample while it is below a sixteenth of the
             capacity), ``oldest_item_age_seconds`` (None when empty; to within a clock tick of 1 to
-            10 ms), ``pool_bytes`` and ``pool_free_bytes`` (memory of large items); ``seats``: a
+            10 ms), ``pool_bytes`` and ``pool_free_bytes`` (memory of large items), ``view_bytes``
+            (what of it objects use that were got in place), ``items_viewed`` and ``items_copied``
+            (items with large buffers that were got in place, or were copied); ``seats``: a
             dict for each process with ``seat``, ``pid``, ``alive``, its own counters of the same
             names, ``attached_seconds`` and ``idle_seconds``.
 
@@ -320,13 +329,19 @@ class SharedMemoryQueue(ObjectQueue):
             self._run_id,
             self._uuid,
             self._allow_other_owner,
+            self._copy,
         )
 
 
 def _attach_pickled(
-    kind: type[SharedMemoryQueue], name: str, run_id: str, uuid: bytes, allow_other_owner: bool
+    kind: type[SharedMemoryQueue],
+    name: str,
+    run_id: str,
+    uuid: bytes,
+    allow_other_owner: bool,
+    copy: bool,
 ) -> SharedMemoryQueue:
-    queue = kind(name, run_id=run_id, allow_other_owner=allow_other_owner)
+    queue = kind(name, run_id=run_id, allow_other_owner=allow_other_owner, copy=copy)
     if queue._uuid != uuid:
         queue.close()
         raise FileNotFoundError(

@@ -1,6 +1,6 @@
 """Which serializer a queue uses: the names that a segment keeps, and what stands behind them.
 
-Two are built in. Any other object with ``dumps`` and ``loads`` may be given when a queue is
+Three are built in: two that pickle, and one that doesn't serialise but carries bytes. Any other object with ``dumps`` and ``loads`` may be given when a queue is
 created; every process that attaches finds it by the name in the segment, or gets it along with the
 queue.
 """
@@ -13,8 +13,10 @@ from typing import Any
 __all__ = ["BUILT_IN", "CUSTOM", "Choice", "choose", "find", "name_of", "register_serializer"]
 
 # As the header of a segment numbers them.
-BUILT_IN = {"cloudpickle": 1, "multiprocessing": 2}
+BUILT_IN = {"cloudpickle": 1, "multiprocessing": 2, "bytes": 4}
 CUSTOM = 3
+# Other names for these.
+ALIASES = {"pickle": "cloudpickle"}
 LONGEST_NAME_BYTES = 63  # that the header has room for
 
 _registered: dict[str, Any] = {}
@@ -63,10 +65,10 @@ def register_serializer(name: str, serializer: Any) -> None:
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    if not name or ":" in name or name in BUILT_IN:
+    if not name or ":" in name or name in BUILT_IN or name in ALIASES:
         raise ValueError(
             f"{name!r} can't name a serializer: it must not be empty, contain ':', or be one of"
-            f" {', '.join(map(repr, BUILT_IN))}"
+            f" {', '.join(map(repr, [*BUILT_IN, *ALIASES]))}"
         )
     _check(serializer)
     if _registered.setdefault(name, serializer) is not serializer:
@@ -89,6 +91,7 @@ def choose(serializer: Any, *, travels: bool) -> Choice:
         If nothing is meant by it.
     """
     if isinstance(serializer, str):
+        serializer = ALIASES.get(serializer, serializer)
         if serializer in BUILT_IN:
             return Choice(BUILT_IN[serializer])
         if serializer in _registered:

@@ -5,7 +5,7 @@ import os
 import select
 
 from shmqueue._core import Attachment
-from shmqueue._queue import ObjectQueue
+from shmqueue._raw import RawQueue
 from shmqueue.segment import create_unnamed
 from tests.protocol.raw import HEAD, SIZES, TAIL, RawSegment, fields, tag
 
@@ -23,7 +23,7 @@ IN_BLOCK, IS_JUMP = 1, 2
 
 def make_queue(maxsize=0):
     """Return the core of an unnamed queue; 0: as many items as memory allows."""
-    queue = ObjectQueue()
+    queue = RawQueue()
     queue._bind(create_unnamed(maxsize), "a queue")
     return queue
 
@@ -34,7 +34,7 @@ def another(queue):
     Once nothing refers to it any more, its seat is that of a dead one.
     """
     attachment = queue._attachment
-    same = ObjectQueue()
+    same = RawQueue()
     same._bind(
         Attachment(os.dup(attachment.fd), "the same", os.dup(attachment.poll_fd)), "the same"
     )

@@ -213,6 +213,17 @@ static shmq_status shmq_put(shmq_view *view, const shmq_record *records, uint64_
   }
 }
 
+/* Waits until there is room, without claiming it: somebody else may be quicker. */
+static inline shmq_status shmq_await_room(shmq_view *view, shmq_waiter *waiter) {
+  for (;;) {
+    /* acquire: as any look at a state that may be the last. */
+    if (load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT) return SHMQ_SHUTDOWN;
+    if (shmq_has_room(view, waiter->count)) return SHMQ_OK;
+    shmq_status status = shmq_wait(view, waiter, SHMQ_FULL, shmq_head(view));
+    if (status != SHMQ_OK) return status;
+  }
+}
+
 static shmq_status shmq_take(shmq_view *view, uint64_t max_items, uint8_t *buffer,
                              uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
                              uint64_t *count, shmq_waiter *waiter) {

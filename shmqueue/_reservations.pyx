@@ -1,0 +1,236 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Items that are made where they will lie: reserve memory of the queue, fill it, publish it.
+
+A reservation is a block that this process holds, lent as a draft (_native/loans.h). Publishing it
+puts a reference to it, so nothing is copied. What was written to must be nobody's then: the
+buffer is taken away from the user first. Where that can't be done, because other objects use
+the memory as well, they keep it, and what is published is a copy.
+"""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.ref cimport PyObject
+
+from shmqueue._blocks cimport Loan, refer_to_block
+from shmqueue._buffers cimport copy_unlocked
+from shmqueue._codec cimport (
+    IN_PLACE_BYTES, KIND_ARRAY, KIND_BYTES, POLICY_BYTES, array_head, let_go_of_array,
+)
+from shmqueue._protocol cimport shmq_block_ref, shmq_record
+from shmqueue._queue cimport ObjectQueue
+
+import errno
+import operator
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *) noexcept
+
+
+@cython.final
+cdef class Reservation:
+    """Memory of a queue to be filled and then published as an item; see `reserve`.
+
+    A context manager: entering gives the buffer, leaving publishes what is in it, and leaving by an
+    exception gives it up. Without one: `buffer`, then `commit` or `abort`.
+    """
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("reservations are made by the reserve methods of a queue")
+
+    cdef object _memory(self, object size, uint32_t kind):
+        """Memory for a payload of this size, as what exports it."""
+        cdef uint32_t block
+        cdef Loan loan
+        self.kind = kind
+        if size > self.attachment.view.pool_limit_bytes:
+            self.attachment._raise_no_memory(size)
+        self.size = size
+        if size < IN_PLACE_BYTES and size <= self.attachment.item_size:
+            self.small = bytearray(size)
+            return self.small
+        loan = Loan(self.attachment)
+        self.attachment.block_take(self.size, &block, self.deadline_ns, &self.queue.closed_flag)
+        loan.begin(block, self.size, kind, True)
+        if not loan.lend():
+            raise OSError(
+                errno.ENOMEM,
+                f"cannot map the memory of {self.attachment.path} for use; is RLIMIT_AS set?",
+            )
+        self.loan = loan
+        return loan
+
+    @property
+    def buffer(self):
+        """What to write to: a memoryview, or an array; ValueError once it was published."""
+        self._check_open()
+        return self._buffer
+
+    def __enter__(self):
+        """Return the buffer."""
+        self._check_open()
+        return self._buffer
+
+    def __exit__(self, exc_type, exc, traceback):
+        """Publish the item, or give it up if an exception came."""
+        if self.fate is not None:
+            return
+        if exc_type is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def commit(self, nbytes=None):
+        """Publish what is in the buffer as an item; the buffer can't be used afterwards.
+
+        Parameters
+        ----------
+        nbytes : int, optional
+            How much of it, from its start on, if it is less than was reserved; not of an array.
+
+        Raises
+        ------
+        ValueError
+            If it was published or given up already, `nbytes` is not between 0 and what was
+            reserved, the queue is closed, or another process reserved it, from which this one was
+            forked.
+        queue.Full
+            If others took the room meanwhile, and there was none in what is left of the timeout.
+            The item is given up then.
+        """
+        cdef uint64_t size = self.size
+        self._check_open()
+        if nbytes is not None:
+            if self.kind == KIND_ARRAY or not isinstance(self._buffer, memoryview):
+                raise ValueError("an array is published whole: leave nbytes out")
+            nbytes = operator.index(nbytes)
+            if not 0 <= nbytes <= self.size:
+                raise ValueError(f"nbytes must be between 0 and {self.size}, not {nbytes}")
+            size = nbytes
+        try:
+            self._put(size)
+        except BaseException:
+            if self.fate is None:
+                self.abort()
+            raise
+        self.fate = "was published already"
+
+    def abort(self):
+        """Give up the item: its memory goes back to the queue, or stays with who still uses it.
+
+        Raises
+        ------
+        ValueError
+            If it was published or given up already.
+        """
+        self._check_open()
+        self.fate = "was given up already"
+        if not self._let_go() and self.loan is not None:
+            self.loan.keep()
+        self.loan = None
+        self.small = None
+
+    cdef int _check_open(self) except -1:
+        if self.fate is not None:
+            raise ValueError(f"the reservation {self.fate}")
+        return 0
+
+    cdef bint _let_go(self) except -1:
+        """Take the buffer away from the user; False if other objects use its memory."""
+        buffer, self._buffer = self._buffer, None
+        if isinstance(buffer, memoryview):
+            try:
+                buffer.release()
+            except BufferError:
+                return False
+        elif not let_go_of_array(buffer):
+            return False
+        # What was made of the buffer, such as a part of a memoryview, has a reference of its own.
+        return self.loan is not None and Py_REFCNT(<PyObject *>self.loan) == 1
+
+    cdef int _put(self, uint64_t size) except -1:
+        cdef shmq_block_ref ref
+        cdef shmq_record record
+        cdef uint32_t block
+        if self.queue.closed_flag:
+            self.queue._raise_closed()
+        if self.small is not None:
+            self._let_go()
+            return self._put_in_slot(PyByteArray_AS_STRING(self.small), size)
+        if not self.loan.is_ours():
+            raise ValueError(
+                "another process made the reservation, from which this one was forked: only that"
+                " one can publish it"
+            )
+        block = self._block_to_put()
+        self.loan = None
+        if size == 0:
+            self.attachment.block_drop(block)
+            return self._put_in_slot(NULL, 0)
+        refer_to_block(block, size, self.kind, &ref, &record)
+        record.data = &ref
+        try:
+            self.attachment.put(&record, 1, self.deadline_ns, &self.queue.closed_flag)
+        except BaseException:
+            self.attachment.block_drop(block)
+            raise
+        return 0
+
+    cdef uint32_t _block_to_put(self) except? 0xFFFFFFFF:
+        """The block with the item: the reserved one, or a copy if that is still in use."""
+        cdef uint32_t block
+        cdef uint8_t *target
+        if self._let_go():
+            return self.loan.take_block()
+        self.loan.keep()
+        target = self.attachment.block_take(
+            self.size, &block, self.deadline_ns, &self.queue.closed_flag
+        )
+        copy_unlocked(target, self.loan.memory, self.size)
+        return block
+
+    cdef int _put_in_slot(self, const char *data, uint64_t size) except -1:
+        cdef shmq_record record
+        record.data = data
+        record.length = <uint32_t>size
+        record.kind = self.kind
+        record.flags = 0
+        record.item_bytes = size
+        return self.attachment.put(&record, 1, self.deadline_ns, &self.queue.closed_flag)
+
+
+cdef Reservation _new(ObjectQueue queue, uint64_t deadline_ns):
+    """A reservation, once there is room for an item; raises Full otherwise."""
+    cdef Reservation reservation = Reservation.__new__(Reservation)
+    reservation.queue = queue
+    reservation.attachment = queue._open()
+    reservation.deadline_ns = deadline_ns
+    reservation.attachment.await_room(deadline_ns, &queue.closed_flag)
+    return reservation
+
+
+cdef Reservation reserve_bytes(ObjectQueue queue, object nbytes, uint64_t deadline_ns):
+    cdef Reservation reservation
+    nbytes = operator.index(nbytes)
+    if nbytes < 0:
+        raise ValueError(f"nbytes must not be negative: {nbytes}")
+    reservation = _new(queue, deadline_ns)
+    reservation._buffer = memoryview(reservation._memory(nbytes, KIND_BYTES))
+    return reservation
+
+
+cdef Reservation reserve_array(ObjectQueue queue, object shape, object dtype,
+                               uint64_t deadline_ns):
+    cdef Reservation reservation
+    cdef bytes head
+    cdef uint32_t kind = KIND_ARRAY
+    import numpy
+    head, data_bytes = array_head(shape, dtype)
+    if queue.policy == POLICY_BYTES:
+        # Bytes go in, bytes come out: the array is only a way to write them.
+        head, kind = b"", KIND_BYTES
+    reservation = _new(queue, deadline_ns)
+    memory = reservation._memory(len(head) + data_bytes, kind)
+    memoryview(memory)[: len(head)] = head
+    reservation._buffer = numpy.ndarray(shape, dtype, memory, len(head))
+    return reservation
