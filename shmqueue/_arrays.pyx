@@ -176,7 +176,7 @@ cdef inline _Known _known_of(PyObject *dtype):
 
 cdef inline _Known _known_by(bytes text):
     cdef _Known known = <_Known>_known_by_text.get(text)
-    if known is None or (known.named is not None and not known.holds()):
+    if known is None:
         try:
             known = _known(_dtypes.dtype_of(text.decode("ascii")), text.decode("ascii"))
         except ValueError:
@@ -374,8 +374,8 @@ cdef object _array(bytes head, Py_ssize_t items, const char *data, object memory
     if _bytes_of(lengths, fixed.dimensions, known.itemsize) != items:
         raise _corrupt("its array has another size than its shape tells")
     shape = tuple([lengths[i] for i in range(fixed.dimensions)])
-    # The names of its fields can be changed: those of one array only.
-    dtype = known.dtype if known.named is None else _dtype(known.dtype, copy=True)
+    # The names of fields can be changed; so each array gets a copy, which this call is known to make.
+    dtype = known.dtype if known.named is None else known.dtype.newbyteorder("|")
     order = "F" if fixed.fortran else "C"
     try:
         if data is NULL:

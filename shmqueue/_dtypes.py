@@ -22,7 +22,9 @@ __all__ = ["dtype_of", "named", "text_of"]
 LONGEST_TEXT = 0xFFFF  # that the head of an array has room for
 DEEPEST = 16  # fields within fields
 
-_SIMPLE = re.compile(r"[<>|][biufcSUVmM][0-9]{1,10}(\[[0-9]{0,10}[a-zA-Z]{1,2}\])?", re.ASCII)
+_SIMPLE = re.compile(
+    r"[<>|][biufcSUVmM][0-9]{1,10}(\[([1-9][0-9]{0,9})?[a-zA-Z]{1,2}\])?", re.ASCII
+)
 _STRUCTURED = {"names", "formats", "offsets", "itemsize", "aligned"}
 
 
@@ -117,6 +119,8 @@ def _construct(numpy: Any, described: Any, depth: int) -> Any:
         base, shape = described
         return numpy.dtype((_construct(numpy, base, depth - 1), tuple(shape)))
     if type(described) is not dict or described.keys() != _STRUCTURED:
+        raise _Other
+    if type(described["aligned"]) is not bool:
         raise _Other
     formats = [_construct(numpy, format, depth - 1) for format in described["formats"]]
     spec = {key: described[key] for key in ("names", "formats", "offsets", "itemsize")}
