@@ -374,7 +374,7 @@ cdef object _array(bytes head, Py_ssize_t items, const char *data, object memory
     if _bytes_of(lengths, fixed.dimensions, known.itemsize) != items:
         raise _corrupt("its array has another size than its shape tells")
     shape = tuple([lengths[i] for i in range(fixed.dimensions)])
-    # The names of fields can be changed; so each array gets a copy, which this call is known to make.
+    # The names of fields can be changed; so each array gets a copy, which is all that this makes.
     dtype = known.dtype if known.named is None else known.dtype.newbyteorder("|")
     order = "F" if fixed.fortran else "C"
     try:

@@ -50,7 +50,7 @@ cdef struct Piece:
 
 cdef struct Payload:
     uint32_t kind
-    const char *data        # all of it: in the owner, in the heap block or in small; NULL if in pieces
+    const char *data        # all of it, in what is held or in small; NULL if it is in pieces
     size_t size             # of all of it
     PyObject *owner         # a reference, or NULL
     Held held               # a buffer, if its obj is not NULL

@@ -11,7 +11,9 @@
 Buffers that are smaller stay in the pickle.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
 from cpython.memoryview cimport PyMemoryView_FromObject, PyMemoryView_GET_BUFFER
@@ -184,6 +186,7 @@ cdef class _Sink:
         cdef uint64_t *head = <uint64_t *>(pieces + count + 2)
         cdef Py_buffer *view
         if pieces is NULL:
+            self.discard()
             raise MemoryError
         pieces[0].data = <const char *>head
         pieces[0].at = 0
@@ -411,7 +414,6 @@ cdef bint _is_of_main(object item):
         kind = item
     module = getattr(kind, "__module__", None)
     return type(module) is str and (module == "__main__" or module == "__mp_main__")
-
 
 
 # -------------------------------------------------------------------------------------- decode

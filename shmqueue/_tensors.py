@@ -45,7 +45,7 @@ def reduce(tensor: Any) -> Any:
     if not _is_plain(tensor):
         theirs = _registered.get(type(tensor))
         return tensor.__reduce_ex__(5) if theirs is None else theirs(tensor)
-    dense = tensor.detach()
+    dense = tensor.detach().resolve_conj().resolve_neg()
     if not _is_dense(dense):
         dense = dense.contiguous()
     run = run_at(dense.data_ptr(), dense.numel() * dense.element_size(), dense)
@@ -74,7 +74,7 @@ def _is_plain(tensor: Any) -> bool:
         and tensor.layout is torch.strided
         and tensor.device.type == "cpu"
         and tensor.is_leaf
-        and not (tensor.is_conj() or tensor.is_neg() or tensor.is_quantized)
+        and not tensor.is_quantized
         and not tensor._backward_hooks
         and not vars(tensor)
         and hasattr(torch, str(tensor.dtype).removeprefix("torch."))
