@@ -72,16 +72,21 @@ cdef object _set_state = None
 cdef bint is_unmet_ndarray(PyTypeObject *kind) noexcept:
     if strcmp((<shmq_type *>kind).tp_name, "numpy.ndarray"):
         return False
-    try:
-        _meet_numpy(sys.modules.get("numpy"))
-    except Exception:
-        pass                # then arrays are what any other object is
+    _meet_numpy_or_not()
     return kind == ndarray_type
 
 
+cdef void _meet_numpy_or_not() noexcept:
+    """If it cannot be met, arrays are what any other object is."""
+    try:
+        _meet_numpy(sys.modules.get("numpy"))
+    except Exception:
+        pass
+
+
 cdef object ndarray_if_met():
-    if ndarray_type is NULL and "numpy" in sys.modules:
-        _meet_numpy(sys.modules["numpy"])
+    if ndarray_type is NULL:
+        _meet_numpy_or_not()
     return None if ndarray_type is NULL else <object>ndarray_type
 
 

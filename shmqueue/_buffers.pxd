@@ -19,8 +19,9 @@ cdef Run run_of(const void *data, Py_ssize_t size, object owner)
 # Memory of its own from a multiple of PART_ALIGNMENT on, with nothing in it yet.
 cdef Run fresh_run(Py_ssize_t size)
 
-# A bytes object of that size, with nothing in it yet.
+# A bytes object or a bytearray of that size, with nothing in it yet.
 cdef bytes fresh_bytes(Py_ssize_t size)
+cdef bytearray fresh_bytearray(Py_ssize_t size)
 
 # memcpy, without the GIL where that pays; the caller holds it.
 cdef int copy_unlocked(void *target, const void *source, size_t size) except -1

@@ -2,6 +2,7 @@
 """Runs of bytes that objects use without owning them, and memory for long ones."""
 
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
@@ -75,6 +76,12 @@ cdef Run fresh_run(Py_ssize_t size):
 cdef bytes fresh_bytes(Py_ssize_t size):
     fresh = PyBytes_FromStringAndSize(NULL, size)
     _ask_for_huge_pages(PyBytes_AS_STRING(fresh), size)
+    return fresh
+
+
+cdef bytearray fresh_bytearray(Py_ssize_t size):
+    fresh = PyByteArray_FromStringAndSize(NULL, size)
+    _ask_for_huge_pages(PyByteArray_AS_STRING(fresh), size)
     return fresh
 
 

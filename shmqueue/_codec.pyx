@@ -42,7 +42,7 @@ only str and bytes are referred to.
 from libc.stdlib cimport free
 from libc.string cimport memset
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport PyObject, PyTypeObject
@@ -51,7 +51,7 @@ from shmqueue cimport _pack, _unpack
 from shmqueue._arrays cimport (
     array_bytes_in_place, decode_array, encode_array, is_ndarray, write_items,
 )
-from shmqueue._buffers cimport copy_unlocked, fresh_bytes
+from shmqueue._buffers cimport copy_unlocked, fresh_bytearray, fresh_bytes
 from shmqueue._packed cimport (
     FAILED, KEY_SLOTS, MAX_DEPTH, PACKED, SHMQ_FREE_THREADED, TAG_FROZENSET, TAG_TUPLE, Py_DECREF,
     Py_INCREF, Py_TYPE, PyByteArray_Type, PyBytes_AS_STRING, PyBytes_GET_SIZE, PyBytes_Type,
@@ -212,7 +212,7 @@ cdef object decode(uint32_t kind, const char *data, Py_ssize_t size):
             return _unpickle(PyBytes_FromStringAndSize(data, size))
         return _unpickle(PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ))
     elif kind == KIND_BYTEARRAY:
-        copy = PyByteArray_FromStringAndSize(NULL, size)
+        copy = fresh_bytearray(size)
         copy_unlocked(PyByteArray_AS_STRING(copy), data, size)
         return copy
     else:

@@ -24,7 +24,7 @@ from libc.string cimport memcpy
 cimport cython
 
 from shmqueue._arrays cimport ndarray_if_met
-from shmqueue._buffers cimport Run, copy_unlocked, fresh_run
+from shmqueue._buffers cimport Run, copy_unlocked, fresh_bytes, fresh_run
 from shmqueue._packed cimport PyBytes_AS_STRING, Py_INCREF
 from shmqueue._payload cimport (
     IN_PLACE_BYTES, KIND_PARTS, KIND_PICKLE, PART_ALIGNMENT, POLICY_CLOUDPICKLE, Payload, Piece,
@@ -66,7 +66,8 @@ def reduce_typed_array(typed):
     typed : array.array
         Not of a subclass.
     """
-    if len(typed) * typed.itemsize < IN_PLACE_BYTES:
+    # Making one of the deprecated "u" would warn.
+    if len(typed) * typed.itemsize < IN_PLACE_BYTES or typed.typecode == "u":
         return typed.__reduce_ex__(5)
     return rebuild_typed_array, (typed.typecode, PickleBuffer(typed))
 
@@ -451,7 +452,8 @@ cdef object decode_parts(const char *data, Py_ssize_t size, object owner):
             at = _aligned(at)
     if at != <size_t>size:
         raise _corrupt("it goes on after its last buffer")
-    pickled = PyBytes_FromStringAndSize(data + start, fixed[1])
+    pickled = fresh_bytes(fixed[1])
+    copy_unlocked(PyBytes_AS_STRING(<PyObject *>pickled), data + start, fixed[1])
     shift = 0
     if owner is None:
         shift = first

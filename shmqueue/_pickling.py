@@ -70,7 +70,7 @@ class Tables:
                 for kind, reducer in registered.items()
                 if getattr(reducer, "__module__", None) != ForkingPickler.__module__
             },
-            **_tensors.reducers(registered),
+            **_tensors.reducers(self.multiprocessing),
         }
         # cloudpickle would send what an open file contains; multiprocessing refuses files.
         by_value.pop(io.TextIOWrapper, None)

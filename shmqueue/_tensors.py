@@ -28,7 +28,7 @@ def reducers(registered: Reducers) -> Reducers:
     Parameters
     ----------
     registered : dict
-        What is registered with multiprocessing.
+        What counts otherwise.
     """
     kind = getattr(sys.modules.get("torch"), "Tensor", None)
     if kind is None:

@@ -13,7 +13,7 @@ import pytest
 
 from shmqueue._codec import dumps, loads
 from tests import support
-from tests.codec.test_arrays import aligned, assert_same, filled, lies_in
+from tests.codec.test_arrays import address_of, aligned, assert_same, filled, lies_in
 
 numpy = pytest.importorskip("numpy")
 
@@ -283,19 +283,23 @@ def test_a_small_item_after_a_large_one_is_what_it_would_have_been(policy):
 # array.array
 
 
-@pytest.mark.parametrize("typecode", "bBuhHiIlLqQfd")
+@pytest.mark.parametrize("typecode", "bBhHiIlLqQfd")
 def test_a_typed_array_comes_back_with_memory_of_its_own(typecode, policy):
     for size in (0, 3, 20_000):
-        typed = array.array(typecode, "ab€d" * 5000 if typecode == "u" else [])
-        if typecode != "u":
-            typed.frombytes(bytes(range(100)) * (size // 100 * typed.itemsize))
+        typed = array.array(typecode, [index % 100 for index in range(size)])
         for item in (typed, [typed], {"k": Frame(1, typed)}):
             for back in both(item, policy)[1]:
                 assert back == item
         back = loads(*dumps(typed, policy))
         assert type(back) is array.array
         assert back.typecode == typecode
-        back.append(back[0] if back else typed[0] if typed else type(back)(typecode, [1])[0])
+        back.append(1)
+
+
+@pytest.mark.filterwarnings("ignore:The 'u' type code:DeprecationWarning")
+def test_a_typed_array_of_characters_comes_back(policy):
+    typed = array.array("u", "ab€d" * 5000)
+    assert loads(*dumps([typed], policy)) == [typed]
 
 
 def test_a_large_typed_array_is_left_out_of_the_pickle(policy):
@@ -309,6 +313,20 @@ def test_a_registered_reducer_of_typed_arrays_counts(policy):
         assert loads(*dumps(array.array("i", range(9000)), policy)) == 9000
     finally:
         del copyreg.dispatch_table[array.array]
+
+
+# buffers of other libraries
+
+
+def test_the_buffers_of_arrow_stay_where_they_arrive(policy):
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"n": list(range(20_000)), "s": ["word"] * 20_000})
+    kind, items, memory = both({"table": table}, policy)
+    assert kind == PARTS
+    for back in items:
+        assert back["table"].equals(table)
+    buffer = back["table"]["n"].chunk(0).buffers()[1]
+    assert 0 <= buffer.address - address_of(memory) < len(memory)
 
 
 # bytes and bytearray

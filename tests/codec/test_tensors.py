@@ -1,5 +1,7 @@
 """Tensors of torch: by value under cloudpickle, as torch itself does it under multiprocessing."""
 
+import copyreg
+import multiprocessing.reduction
 import multiprocessing.resource_sharer
 
 import pytest
@@ -110,6 +112,17 @@ def test_what_is_more_than_its_bytes_is_left_to_torch(shared):
     back = loads(kind, data)
     assert type(back) is torch.nn.Parameter
     assert torch.equal(back, tensor)
+
+
+def test_a_registered_reducer_of_tensors_counts():
+    copyreg.dispatch_table[torch.Tensor] = lambda tensor: (str, (f"tensor of {len(tensor)}",))
+    registered = multiprocessing.reduction.ForkingPickler._extra_reducers
+    theirs = registered.pop(torch.Tensor)
+    try:
+        assert loads(*dumps([torch.zeros(10)])) == ["tensor of 10"]
+    finally:
+        del copyreg.dispatch_table[torch.Tensor]
+        registered[torch.Tensor] = theirs
 
 
 def test_a_tensor_within_a_graph_is_refused_as_torch_does():
