@@ -37,9 +37,13 @@ def hook(event, args):
 
 sys.addaudithook(hook)
 for module in (_pickle, pickle, cloudpickle, cloudpickle.cloudpickle):
-    for name in ("loads", "load", "dumps", "dump", "Pickler", "Unpickler", "_Unpickler", "_loads"):
+    for name in ("loads", "load", "dumps", "dump"):
         if hasattr(module, name):
             setattr(module, name, forbidden)
+    for name in ("Pickler", "Unpickler", "_Unpickler"):
+        if hasattr(module, name):
+            kind = getattr(module, name)
+            setattr(module, name, type(name, (kind,), {"__init__": forbidden}))
 multiprocessing.reduction.ForkingPickler.dumps = forbidden
 multiprocessing.reduction.ForkingPickler.loads = forbidden
 """
@@ -159,6 +163,20 @@ class TestPut:
 
 
 class TestNoPickle:
+    @pytest.mark.parametrize("call", ["queue.put(object())", "queue.get()"])
+    def test_the_trap_springs_on_a_queue_that_pickles(self, create, programs, run_id, call):
+        create().put(frozenset([1, ...]))
+        process = programs.start(
+            AUDIT
+            + f"""
+from shmqueue import SharedMemoryQueue
+queue = SharedMemoryQueue("q", run_id=sys.argv[1])
+{call}
+""",
+            run_id,
+        )
+        assert process.wait(LIMIT) == 66
+
     def test_not_in_the_process_that_made_it(self, programs, run_id):
         programs.run(
             AUDIT

@@ -4,33 +4,12 @@ import errno
 import json
 import re
 import resource
-import subprocess
 import textwrap
 
 import pytest
 
 from shmqueue import SharedMemoryQueue
 from tests import support
-
-# Runs a command with a /dev/shm of its own: sh -c MOUNT OPTIONS command...
-MOUNT = 'mount -t tmpfs -o "$0" tmpfs /dev/shm && exec "$@"'
-
-
-def _with_shared_memory(options):
-    return ["unshare", "--mount", "sh", "-c", MOUNT, options]
-
-
-def _can_mount():
-    try:
-        done = subprocess.run([*_with_shared_memory("size=64k"), "true"], capture_output=True)
-    except FileNotFoundError:
-        return False
-    return done.returncode == 0
-
-
-needs_mount = pytest.mark.skipif(
-    not _can_mount(), reason="mounts a small /dev/shm of its own, which is not allowed here"
-)
 
 # What every program here begins with: names, and a way to report.
 PRELUDE = """
@@ -53,7 +32,7 @@ def finish():
 
 def _run(programs, options, source):
     program = PRELUDE + textwrap.dedent(source) + "\nfinish()\n"
-    return json.loads(programs.run(program, prefix=_with_shared_memory(options)))
+    return json.loads(programs.run(program, prefix=support.with_shared_memory(options)))
 
 
 def _assert_tells_wanted_and_available(failure, wanted, available):
@@ -66,7 +45,7 @@ def _assert_tells_wanted_and_available(failure, wanted, available):
     assert "bytes" in failure["message"]
 
 
-@needs_mount
+@support.needs_mount
 class TestTooSmall:
     @pytest.mark.parametrize(
         ("size", "bytes_"), [("4k", 4096), ("64k", 65536), ("256k", 262144), ("1M", 1 << 20)]
@@ -218,7 +197,7 @@ class TestTooSmall:
         assert report["left"] == []
 
 
-@needs_mount
+@support.needs_mount
 class TestUnusable:
     def test_a_read_only_one_is_an_os_error(self, programs):
         report = _run(

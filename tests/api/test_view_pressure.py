@@ -1,26 +1,13 @@
 """Who keeps every array that it gets never stops the producers: under pressure, get copies."""
 
 import json
-import subprocess
 import textwrap
 
 import pytest
 
-# Runs a command with a /dev/shm of its own: sh -c MOUNT OPTIONS command...
-MOUNT = 'mount -t tmpfs -o "$0" tmpfs /dev/shm && exec "$@"'
-LIMITED = ["unshare", "--mount", "sh", "-c", MOUNT, "size=64M"]
+from tests import support
 
-
-def _can_mount():
-    try:
-        return subprocess.run([*LIMITED, "true"], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(
-    not _can_mount(), reason="mounts a small /dev/shm of its own, which is not allowed here"
-)
+pytestmark = support.needs_mount
 
 MEGABYTE = 1 << 20
 POOL = 64 * MEGABYTE
@@ -67,7 +54,7 @@ queue = SharedMemoryQueue("q", create=True, capacity=8, item_size=256)
 
 def _run(programs, source):
     program = PRELUDE + textwrap.dedent(source) + "\nqueue.unlink()\nprint(json.dumps(report))\n"
-    return json.loads(programs.run(program, prefix=LIMITED))
+    return json.loads(programs.run(program, prefix=support.with_shared_memory("size=64M")))
 
 
 def _assert_some_of_both(seen, count):
