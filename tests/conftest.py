@@ -1,7 +1,6 @@
 """What every test has: an identity, a limit on its time, and a look at what it left behind."""
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import itertools
@@ -22,8 +21,6 @@ WATCHDOG_SECONDS = 60
 BACKSTOP_SECONDS = 20
 # How long a process that is on its way out may take.
 GRACE_SECONDS = 1.0
-
-PR_SET_CHILD_SUBREAPER = 36
 
 FAILED = pytest.StashKey[bool]()
 
@@ -47,8 +44,8 @@ def pytest_configure(config):
     )
     # Output is not captured yet: a dump goes to the terminal even when the process ends with it.
     _stderr = os.fdopen(os.dup(2), "w")
-    # A process whose parent is gone becomes a child of this one, so that the leak guard sees it.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # The leak guard sees orphans, too.
+    support.inherit_orphans()
 
 
 def pytest_unconfigure(config):
@@ -217,8 +214,9 @@ def start(request):
         return child
 
     yield start_child
-    for child in children:
-        child.end()
+    while children:
+        # What its function refers to shall not outlive the test.
+        children.pop().end()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ latest when the fixture that started it ends.
 """
 
 import contextlib
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -80,7 +81,7 @@ def await_asleep(path):
         looks = []
         for _ in range(10):
             fields = _stat_fields(path)
-            if fields is None:
+            if fields is None or fields[0] in "ZX":
                 raise AssertionError(f"{path} ended before it blocked")
             looks.append(fields[0] == "S")
             time.sleep(0.002)
@@ -315,6 +316,13 @@ needs_mount = pytest.mark.skipif(
 
 
 ZOMBIE = "(zombie)"
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def inherit_orphans():
+    """Make a process whose parent is gone a child of this one, so that it is seen."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants():

@@ -35,9 +35,11 @@ def another(queue):
     """
     attachment = queue._attachment
     same = RawQueue()
-    same._bind(
-        Attachment(os.dup(attachment.fd), "the same", os.dup(attachment.poll_fd)), "the same"
-    )
+    if attachment.poll_fd < 0:  # a named one
+        same._bind(Attachment(os.dup(attachment.fd), attachment.path), "the same")
+    else:
+        poll_fd = os.dup(attachment.poll_fd)
+        same._bind(Attachment(os.dup(attachment.fd), "the same", poll_fd), "the same")
     return same
 
 

@@ -6,6 +6,7 @@ import os
 import numpy
 
 from shmqueue._inspect import snapshot
+from tests import unnamed
 from tests.support import LIMIT
 
 # A buffer this large stays where it arrives; a smaller one is copied with its item.
@@ -65,9 +66,13 @@ def segment_of(queue):
 
 
 def lies_in(segment, buffer):
-    """Tell whether a buffer's memory is that of a segment (a queue, or its `segment_of`)."""
+    """Tell whether a buffer's memory is that of a segment (a queue, or its `segment_of`).
+
+    Not if it is mapped privately: written to, it is memory of this process alone.
+    """
     wanted = segment if isinstance(segment, tuple) else segment_of(segment)
-    return mapping_at(address_of(buffer))[1] == wanted
+    permissions, found, _ = mapping_at(address_of(buffer))
+    return found == wanted and permissions.endswith("s")
 
 
 def assert_in_place(segment, array):
@@ -105,6 +110,11 @@ def assert_as_new(queue):
     assert_all_free(queue)
     queue.put("on")
     assert queue.get(timeout=LIMIT) == "on"
+
+
+def sweep(queue):
+    """Let a newcomer take a seat, who looks for the blocks of the dead."""
+    unnamed.another(queue).close()
 
 
 def drain_silently(queue):

@@ -142,7 +142,8 @@ def test_what_all_processes_keep_counts_together(programs):
             os.write(done[1], b".")
         report["consumers"] = [end_of(pid) for pid in consumers]
         # A newcomer sweeps after who left by os._exit.
-        SharedMemoryQueue("q").close()
+        newcomer = produce(queue, 0, 1, 100)
+        assert end_of(newcomer) == 0 and len(queue.get()) == 25
         look(queue, "dropped")
         """,
     )

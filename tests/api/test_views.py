@@ -91,17 +91,6 @@ HOLDERS = {
 }
 
 
-@pytest.fixture(params=["named", "unnamed", Queue, JoinableQueue, SimpleQueue])
-def kind_of_queue(request, create, make):
-    """Return a queue of each kind that there is."""
-    if request.param in ("named", "unnamed"):
-        yield create() if request.param == "named" else make()
-        return
-    queue = request.param()
-    yield queue
-    queue.close()
-
-
 class TestInPlace:
     @pytest.mark.parametrize("name", ARRAYS)
     def test_an_array_lies_in_its_block_and_is_what_was_put(self, create, name):
@@ -179,8 +168,18 @@ class TestInPlace:
         assert used_bytes(queue) == 0
         assert is_numbered(small, 2, 4000)
 
-    def test_in_every_kind_of_queue(self, kind_of_queue):
-        queue = kind_of_queue
+    def test_in_an_unnamed_queue(self, make):
+        self._test_a_queue(make())
+
+    @pytest.mark.parametrize("kind", [Queue, JoinableQueue, SimpleQueue])
+    def test_in_the_drop_ins(self, kind):
+        queue = kind()
+        try:
+            self._test_a_queue(queue)
+        finally:
+            queue.close()
+
+    def _test_a_queue(self, queue):
         queue.put(numbered(1, MEGABYTE))
         queue.put({"deep": numbered(2)})
         first, second = queue.get(), queue.get()

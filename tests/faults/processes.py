@@ -85,9 +85,17 @@ class Turns:
 
     def hear(self):
         """Wait for the other side's `say`."""
-        mine, _ = self._side()
-        assert select.select([mine[0]], [], [], LIMIT)[0], "the other process says nothing"
-        os.read(mine[0], 1)
+        assert self._is_said(LIMIT), "the other process says nothing"
+        os.read(self._side()[0][0], 1)
+
+    def hear_from(self, forks, pid):
+        """Wait for the `say` of a forked child; fail when it ends before."""
+        while not self._is_said(0.01):
+            assert forks.poll(pid) is None, f"process {pid} ended before it said anything"
+        self.hear()
+
+    def _is_said(self, limit):
+        return bool(select.select([self._side()[0][0]], [], [], limit)[0])
 
     def swap(self):
         """Let the other side go on, and wait until it does the same."""

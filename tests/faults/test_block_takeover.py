@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from shmqueue._inspect import snapshot
-from tests import support, unnamed, views
+from tests import support, views
 from tests.protocol.raw import FLAGS, HEAD, HELD, QUEUED, TAIL
 from tests.support import LIMIT, wait_until
 from tests.views import is_numbered, numbered, pattern, used_bytes
@@ -20,12 +20,6 @@ MEGABYTE = 1 << 20
 @pytest.fixture(params=["named", "unnamed"])
 def queue(request, create, make):
     return create(capacity=8, item_size=64) if request.param == "named" else make(8)
-
-
-@pytest.fixture
-def sweep(queue):
-    """Let a newcomer attach, who sweeps after the dead."""
-    return lambda: unnamed.another(queue).close()
 
 
 def _stay():
@@ -45,7 +39,7 @@ def hold(queue, forks, turns):
             assert kept
 
         pid = forks.start(child)
-        turns.hear()
+        turns.hear_from(forks, pid)
         return pid
 
     return start
@@ -108,44 +102,44 @@ HANDS = {
 
 class TestInHand:
     @pytest.mark.parametrize("name", HANDS)
-    def test_what_the_killed_held_is_free_after_a_sweep(self, queue, forks, hold, sweep, name):
+    def test_what_the_killed_held_is_free_after_a_sweep(self, queue, forks, hold, name):
         pid = hold(HANDS[name])
         held = used_bytes(queue)
         assert held > 0
         # As long as it lives, nothing is taken from it, and others go their way.
-        sweep()
+        views.sweep(queue)
         assert used_bytes(queue) == held
         queue.put(numbered(5))
         assert is_numbered(queue.get(), 5)
         forks.kill(pid)
-        sweep()
+        views.sweep(queue)
         views.assert_as_new(queue)
         assert snapshot(queue._attachment)["view_bytes"] == 0
 
     @pytest.mark.parametrize("name", ["a reservation", "many arrays"])
-    def test_again_and_again_the_pool_does_not_grow(self, queue, forks, hold, sweep, name):
+    def test_again_and_again_the_pool_does_not_grow(self, queue, forks, hold, name):
         sizes = []
         for _ in range(6):
             forks.kill(hold(HANDS[name]))
-            sweep()
+            views.sweep(queue)
             sizes.append(views.pool(queue)[0])
         assert used_bytes(queue) == 0
         assert sizes[-1] <= 2 * sizes[0]
 
-    def test_several_dead_at_once(self, queue, forks, hold, sweep):
+    def test_several_dead_at_once(self, queue, forks, hold):
         pids = [hold(HANDS[name]) for name in HANDS]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
             forks.wait(pid)
-        sweep()
+        views.sweep(queue)
         views.assert_as_new(queue)
 
-    def test_the_dead_leave_the_arrays_of_the_living_alone(self, queue, forks, hold, sweep):
+    def test_the_dead_leave_the_arrays_of_the_living_alone(self, queue, forks, hold):
         mine = _got(queue, 3)
         pid = hold(lambda queue: _got(queue, 3))
         forks.kill(pid)
-        sweep()
+        views.sweep(queue)
         for number in range(10):
             queue.put(numbered(100 + number))
             queue.get()
@@ -153,22 +147,22 @@ class TestInHand:
         mine.clear()
         assert used_bytes(queue) == 0
 
-    def test_a_stopped_process_keeps_what_it_has(self, queue, forks, hold, sweep):
+    def test_a_stopped_process_keeps_what_it_has(self, queue, forks, hold):
         pid = hold(lambda queue: _got(queue, 2))
         held = used_bytes(queue)
         os.kill(pid, signal.SIGSTOP)
         assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-        sweep()
+        views.sweep(queue)
         assert used_bytes(queue) == held
         forks.kill(pid)
-        sweep()
+        views.sweep(queue)
         assert used_bytes(queue) == 0
 
 
 class TestOnTheWay:
     """Killed within a call."""
 
-    def test_while_it_fills_a_block(self, queue, forks, sweep):
+    def test_while_it_fills_a_block(self, queue, forks):
         """A large put is stopped; it counts if its block is held then and the tail didn't move."""
         data = bytes(96 * MEGABYTE)
         put_before = snapshot(queue._attachment)["tail"]
@@ -194,7 +188,7 @@ class TestOnTheWay:
         else:
             pytest.fail("no put could be stopped while it filled a block")
         assert queue.qsize() == 0
-        sweep()
+        views.sweep(queue)
         views.assert_as_new(queue)
 
     @pytest.mark.parametrize(
@@ -207,36 +201,36 @@ class TestOnTheWay:
         ],
         ids=["put", "put_batch", "put_bytes", "reserve"],
     )
-    def test_while_it_waits_for_room(self, queue, forks, sweep, call):
+    def test_while_it_waits_for_room(self, queue, forks, call):
         queue.put_batch([bytes(MEGABYTE), *range(7)])
         held = used_bytes(queue)
         pid = forks.start(call, queue)
         support.await_asleep(f"/proc/{pid}")
         forks.kill(pid)
-        sweep()
+        views.sweep(queue)
         assert used_bytes(queue) == held
         assert queue.get() == bytes(MEGABYTE)
         assert [queue.get() for _ in range(7)] == list(range(7))
         views.assert_as_new(queue)
 
-    def test_while_a_commit_waits_for_room(self, queue, forks, sweep, turns):
+    def test_while_a_commit_waits_for_room(self, queue, forks, turns):
         def child():
             with queue.reserve(MEGABYTE) as room:
                 room[:5] = b"12345"
                 turns.swap()
 
         pid = forks.start(child)
-        turns.hear()
+        turns.hear_from(forks, pid)
         for number in range(8):
             queue.put(number)
         turns.say()
         support.await_asleep(f"/proc/{pid}")
         forks.kill(pid)
-        sweep()
+        views.sweep(queue)
         assert used_bytes(queue) == 0
         assert support.drain(queue, 8) == list(range(8))
 
-    def test_with_arrays_in_hand_while_it_waits_for_more(self, queue, forks, sweep):
+    def test_with_arrays_in_hand_while_it_waits_for_more(self, queue, forks):
         for number in range(3):
             queue.put(numbered(number))
 
@@ -250,7 +244,7 @@ class TestOnTheWay:
         support.await_asleep(f"/proc/{pid}")
         assert used_bytes(queue) > 0
         forks.kill(pid)
-        sweep()
+        views.sweep(queue)
         views.assert_as_new(queue)
 
 
@@ -262,42 +256,42 @@ class TestWrittenByHand:
         return make(8)
 
     @pytest.mark.parametrize("state", [HELD, QUEUED], ids=["held", "queued"])
-    def test_a_block_that_no_slot_refers_to(self, queue, raw, dead, sweep, state):
+    def test_a_block_that_no_slot_refers_to(self, queue, raw, dead, state):
         """Queued and not committed; or committed, taken, and not yet given back."""
         queue.put(numbered(1))
         queue.get()
         raw.set("block", 0, "state", dead | state)
         raw.set("block", 0, "sequence", raw.get("end", TAIL, "sequence"))
         raw.set_owner(TAIL, dead)
-        sweep()
+        views.sweep(queue)
         assert raw.get("block", 0, "state") == 0
         assert raw.owner(TAIL) & ~FLAGS == 0
         views.assert_as_new(queue)
 
     @pytest.mark.parametrize("item", ["an array", "bytes"])
-    def test_one_that_was_marked_by_a_get_that_did_not_commit(self, queue, raw, dead, sweep, item):
+    def test_one_that_was_marked_by_a_get_that_did_not_commit(self, queue, raw, dead, item):
         """The item is still in, and the next get has it."""
         data = numbered(1) if item == "an array" else pattern(MEGABYTE)
         queue.put(data)
         raw.set("block", 0, "state", dead | HELD)
         raw.set_owner(HEAD, dead)
-        sweep()
+        views.sweep(queue)
         assert raw.get("block", 0, "state") != 0
         got = queue.get(timeout=LIMIT)
         assert is_numbered(got, 1) if item == "an array" else got == data
 
-    def test_one_of_a_living_seat_is_left_alone(self, queue, raw, living, sweep):
+    def test_one_of_a_living_seat_is_left_alone(self, queue, raw, living):
         queue.put(numbered(1))
         queue.get()
         raw.set("block", 0, "state", living | HELD)
-        sweep()
+        views.sweep(queue)
         assert raw.get("block", 0, "state") == living | HELD
         raw.set("block", 0, "state", 0)
 
 
 class TestInTheRing:
     @pytest.mark.parametrize("kept", [False, True], ids=["nothing in hand", "blocks in hand"])
-    def test_what_the_dead_put_is_never_taken_back(self, queue, forks, hold, sweep, kept):
+    def test_what_the_dead_put_is_never_taken_back(self, queue, forks, hold, kept):
         def act(queue):
             in_hand = (queue.reserve(MEGABYTE), _got(queue, 2)) if kept else None
             queue.put(numbered(1))
@@ -309,7 +303,7 @@ class TestInTheRing:
 
         forks.kill(hold(act))
         for _ in range(3):
-            sweep()
+            views.sweep(queue)
         # More than there is beside them: none of their blocks serves anybody else.
         for number in range(4):
             queue.put(numbered(100 + number))
@@ -320,11 +314,11 @@ class TestInTheRing:
         assert all(is_numbered(queue.get(), 100 + number) for number in range(4))
         assert used_bytes(queue) == 0
 
-    def test_what_a_dead_consumer_left_in_is_whole(self, queue, forks, hold, sweep):
+    def test_what_a_dead_consumer_left_in_is_whole(self, queue, forks, hold):
         for number in range(6):
             queue.put(numbered(number))
         forks.kill(hold(lambda queue: [queue.get() for _ in range(3)]))
-        sweep()
+        views.sweep(queue)
         assert all(is_numbered(queue.get(), number) for number in range(3, 6))
 
 
@@ -363,12 +357,12 @@ class TestForkedChildren:
         ids=["arrays", "a reservation", "both"],
     )
     def test_the_blocks_are_free_and_the_childs_arrays_are_as_they_were(
-        self, queue, forks, turns, sweep, act
+        self, queue, forks, turns, act
     ):
         pid, orphan = self._family(queue, forks, turns, act)
         forks.kill(pid)
         forks.adopt(orphan)
-        sweep()
+        views.sweep(queue)
         assert used_bytes(queue) == 0
         mine = _got(queue, 6)
         turns.swap()
@@ -403,10 +397,14 @@ def test_a_put_that_finds_no_memory_looks_for_that_of_the_dead(programs, hold):
         said = os.pipe()
         pid = os.fork()
         if pid == 0:
-            kept = {hold}
-            os.write(said[1], b".")
-            signal.pause()
-        os.read(said[0], 1)
+            try:
+                kept = {hold}
+                os.write(said[1], b".")
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.close(said[1])
+        assert os.read(said[0], 1)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         while queue.qsize():
