@@ -402,17 +402,23 @@ cdef size_t array_bytes_in_place(const char *data, Py_ssize_t size) noexcept:
     return size - head.items_at
 
 
-cdef bint let_go_of_array(object array) noexcept:
+cdef bint let_go_of_array(object array, Py_ssize_t others, object keeper) noexcept:
     cdef PyObject *o = <PyObject *>array
     cdef shmq_ndarray *fields = <shmq_ndarray *>o
     # Without the GIL the count proves nothing.
-    if SHMQ_FREE_THREADED or Py_REFCNT(o) > 2 or not is_ndarray(Py_TYPE(o)):
+    if SHMQ_FREE_THREADED or not is_ndarray(Py_TYPE(o)) or Py_REFCNT(o) > 1 + others:
+        return False
+    if fields.base is not NULL and is_ndarray(Py_TYPE(fields.base)) and Py_REFCNT(fields.base) > 1:
         return False
     try:
         _set_state(array, (1, (0,), <object>fields.dtype, False, b""))
     except Exception:
         return False
-    return fields.base is NULL and fields.ndim == 1 and fields.shape[0] == 0
+    if fields.base is not NULL or fields.ndim != 1 or fields.shape[0] != 0:
+        return False
+    Py_INCREF(<PyObject *>keeper)
+    fields.base = <PyObject *>keeper
+    return True
 
 
 # ------------------------------------------------------------------- arrays within pickled items
@@ -484,12 +490,16 @@ def head_of(shape, dtype):
     return array_head(shape, dtype)
 
 
-def let_go_of_only(holder):
+def let_go_of_only(holder, others=1, keeper=None):
     """Take the only array out of a list, empty it, and tell whether that could be done.
 
     Parameters
     ----------
     holder : list
+    others : int, default 1
+        How many others may refer to the array.
+    keeper : object, optional
+        What the array refers to afterwards.
     """
     array = holder.pop()
-    return let_go_of_array(array)
+    return let_go_of_array(array, others, keeper)

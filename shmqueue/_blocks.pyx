@@ -147,9 +147,10 @@ cdef class Loan:
 
 
 cdef object open_loan(Loan loan, bint copy):
-    """Make the item of a block that was taken from the ring; when that fails, it may be tried again.
+    """Make the item of a block that was taken from the ring.
 
-    Afterwards the block is given back, or in the hands of the item.
+    Afterwards the block is given back, or in the hands of the item. If it fails, it may be tried
+    again.
     """
     cdef Attachment attachment = loan.attachment
     cdef const char *data = <const char *>loan.memory

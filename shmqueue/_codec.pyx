@@ -125,6 +125,8 @@ cdef int encode_bytes(object data, Payload *out) except -1:
         out.data = PyBytes_AS_STRING(out.owner)
         out.size = PyBytes_GET_SIZE(out.owner)
         return 0
+    if type(data) is not bytearray and _is_of_objects(data):
+        raise TypeError("the buffer holds references to objects, which say nothing elsewhere")
     try:
         hold_buffer(<PyObject *>data, &out.held, PyBUF_SIMPLE)
     except BufferError as error:
@@ -132,6 +134,13 @@ cdef int encode_bytes(object data, Payload *out) except -1:
     out.data = <const char *>out.held.buf
     out.size = out.held.len
     return 0
+
+
+cdef bint _is_of_objects(object data) except -1:
+    try:
+        return "O" in memoryview(data).format
+    except (BufferError, ValueError):
+        return False    # of a dtype that has no format, such as datetime64: not of objects
 
 
 cdef int payload_write(Payload *payload, char *target) except -1:

@@ -51,6 +51,7 @@ def seat_rows(Attachment attachment not None):
         seen = _counters_dict(&row.own)
         seen["seat"] = index
         seen["pid"] = row.pid
+        seen["view_bytes"] = row.view_bytes
         seen["alive"] = shmq_seat_is_held(attachment.view, index) != 0
         seen["attached_ns"] = max(0, <int64_t>(now - row.attached_ns))
         seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))

@@ -221,6 +221,7 @@ cdef extern from "_native/snapshot.h" nogil:
         shmq_counters own
         uint64_t attached_ns
         uint64_t active_ns
+        uint64_t view_bytes
         uint32_t pid
 
     void shmq_snapshot_ends(const shmq_view *, uint64_t *head, uint64_t *tail)

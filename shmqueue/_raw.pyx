@@ -10,13 +10,12 @@ from libc.string cimport memcpy
 from shmqueue._blocks cimport Loan, copy_of_loan
 from shmqueue._buffers cimport copy_unlocked
 from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, Payload, encode_bytes
-from shmqueue._core cimport AT_ONCE, Attachment
+from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_taken
 from shmqueue._queue cimport ObjectQueue
 from shmqueue._reservations cimport reserve_array, reserve_bytes
 
-from queue import Full
 
 cdef enum:
     SCRATCH_BYTES = 16384

@@ -20,6 +20,7 @@ cdef class Reservation:
     cdef uint64_t deadline_ns
     cdef uint64_t size          # of the payload: a head, perhaps, and the data
     cdef uint32_t kind
+    cdef bint was_entered       # so that a variable of the user's may refer to the buffer
     cdef str fate               # None while it is open
 
     cdef object _memory(self, object size, uint32_t kind)

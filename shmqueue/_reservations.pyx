@@ -23,6 +23,8 @@ from shmqueue._queue cimport ObjectQueue
 import errno
 import operator
 
+from shmqueue._packed cimport SHMQ_FREE_THREADED
+
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *) noexcept
 
@@ -33,6 +35,10 @@ cdef class Reservation:
 
     A context manager: entering gives the buffer, leaving publishes what is in it, and leaving by an
     exception gives it up. Without one: `buffer`, then `commit` or `abort`.
+
+    The buffer can't be used afterwards: a memoryview is released, an array is empty. If more than
+    the variable of the context refers to it then, or anything made of it is still there, that keeps
+    its memory, and what is published is a copy.
     """
 
     def __init__(self, *args, **kwargs):
@@ -69,6 +75,7 @@ cdef class Reservation:
     def __enter__(self):
         """Return the buffer."""
         self._check_open()
+        self.was_entered = True
         return self._buffer
 
     def __exit__(self, exc_type, exc, traceback):
@@ -136,15 +143,25 @@ cdef class Reservation:
         return 0
 
     cdef bint _let_go(self) except -1:
-        """Take the buffer away from the user; False if other objects use its memory."""
-        buffer, self._buffer = self._buffer, None
+        """Take the buffer away from the user; False if other objects use its memory.
+
+        Counts of references tell. One of the user's is taken for the variable of the context, since
+        that is still there when it is left.
+        """
+        cdef object buffer = self._buffer
+        cdef Py_ssize_t others = 1 if self.was_entered else 0
+        self._buffer = None
         if isinstance(buffer, memoryview):
+            if SHMQ_FREE_THREADED or Py_REFCNT(<PyObject *>buffer) > 1 + others:
+                return False
             try:
                 buffer.release()
             except BufferError:
                 return False
-        elif not let_go_of_array(buffer):
-            return False
+        else:
+            keeper = self.attachment if self.small is None else self.small
+            if not let_go_of_array(buffer, others, keeper):
+                return False
         # What was made of the buffer, such as a part of a memoryview, has a reference of its own.
         return self.loan is not None and Py_REFCNT(<PyObject *>self.loan) == 1
 
@@ -232,5 +249,6 @@ cdef Reservation reserve_array(ObjectQueue queue, object shape, object dtype,
     reservation = _new(queue, deadline_ns)
     memory = reservation._memory(len(head) + data_bytes, kind)
     memoryview(memory)[: len(head)] = head
-    reservation._buffer = numpy.ndarray(shape, dtype, memory, len(head))
+    # A view of it: what the user makes of that refers to the whole, which nobody else does.
+    reservation._buffer = numpy.ndarray(shape, dtype, memory, len(head)).view()
     return reservation

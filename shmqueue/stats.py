@@ -32,6 +32,7 @@ def _seat(row: dict[str, Any]) -> dict[str, Any]:
         "pid": row["pid"],
         "alive": row["alive"],
         **_counters(row),
+        "view_bytes": row["view_bytes"],
         "attached_seconds": row["attached_ns"] / NS_PER_SECOND,
         "idle_seconds": row["idle_ns"] / NS_PER_SECOND,
     }

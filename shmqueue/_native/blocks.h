@@ -72,10 +72,17 @@ static inline uint8_t *shmq_block_bytes(const shmq_view *view, uint32_t index, u
   return shmq_block_extent(view, index, &offset) < size ? NULL : view->pool + offset;
 }
 
+/* How many of its bytes have memory; no more than it has. */
+static inline uint64_t shmq_block_backed_bytes(const shmq_view *view, uint32_t index) {
+  uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
+  /* relaxed: only a holder changes it; others look for statistics. */
+  uint64_t backed = (uint64_t)load_relaxed(&view->blocks[index].backed) * SHMQ_PAGE;
+  return backed < bytes ? backed : bytes;
+}
+
 static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref) {
-  uint64_t offset;
   return ref->block < shmq_block_count(view) && ref->length > 0 &&
-         ref->length <= shmq_block_extent(view, ref->block, &offset);
+         ref->length <= shmq_block_backed_bytes(view, ref->block);
 }
 
 /* ---- from hand to hand ---------------------------------------------------------------------- */
@@ -164,18 +171,18 @@ static inline void shmq_allow(shmq_view *view, uint64_t bytes) {
   fetch_add_relaxed(&view->allowance_bytes, (int64_t)bytes); /* relaxed: an account of our own */
 }
 
-/* Makes sure that a block which we hold has its memory. */
-static inline shmq_status shmq_block_back(const shmq_view *view, uint32_t index) {
-  shmq_block *block = &view->blocks[index];
-  uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
-  if (bytes == 0) return SHMQ_CORRUPT;
-  if (load_relaxed(&block->backed)) return SHMQ_OK; /* relaxed: only a holder changes it */
-  shmq_status status = shmq_reserve(view, view->pool_offset + offset, bytes);
+/* Makes sure that a block which we hold has memory for `bytes`: for these, not for all of it. */
+static inline shmq_status shmq_block_back(const shmq_view *view, uint32_t index, uint64_t bytes) {
+  uint64_t offset, has = shmq_block_backed_bytes(view, index);
+  if (shmq_block_extent(view, index, &offset) < bytes) return SHMQ_CORRUPT;
+  if (has >= bytes) return SHMQ_OK;
+  bytes = shmq_round_up(bytes, SHMQ_PAGE);
+  shmq_status status = shmq_reserve(view, view->pool_offset + offset + has, bytes - has);
   /* relaxed: the next holder is ordered after us by the state. Killed before it: reserved twice,
    * which is nothing. */
   if (status == SHMQ_OK) {
-    store_relaxed(&block->backed, 1);
-    fetch_add_relaxed(&shmq_pool_end(view)->high_water_mark, bytes); /* relaxed: a hint */
+    store_relaxed(&view->blocks[index].backed, (uint32_t)(bytes / SHMQ_PAGE));
+    fetch_add_relaxed(&shmq_pool_end(view)->high_water_mark, bytes - has); /* relaxed: a hint */
   }
   return status;
 }
@@ -185,10 +192,10 @@ static inline void shmq_pool_usage(const shmq_view *view, uint64_t *reserved, ui
   uint32_t count = shmq_block_count(view);
   *reserved = *unused = 0;
   for (uint32_t index = 0; index < count; index++) {
-    uint64_t offset, bytes = shmq_block_extent(view, index, &offset);
-    if (!load_relaxed(&view->blocks[index].backed)) continue; /* relaxed: a snapshot for people */
+    uint64_t bytes = shmq_block_backed_bytes(view, index);
     *reserved += bytes;
-    if (load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) *unused += bytes; /* as above */
+    /* relaxed: a snapshot for people. */
+    if (load_relaxed(&view->blocks[index].state) == SHMQ_BLOCK_FREE) *unused += bytes;
   }
 }
 
@@ -207,6 +214,7 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
         !load_relaxed(&block->backed) || !shmq_block_claim(view, index, bytes / SHMQ_PAGE))
       continue;
     bytes = shmq_block_extent(view, index, &offset); /* where it is for certain, now it is ours */
+    uint64_t had = shmq_block_backed_bytes(view, index);
     /* relaxed, first the mark and then the hole: killed in between, a block is backed that says it
      * isn't, and is reserved once more. The other way round would be a SIGBUS. */
     store_relaxed(&block->backed, 0);
@@ -215,7 +223,7 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
                 (off_t)(view->pool_offset + offset), (off_t)bytes);
     /* release: pairs with the claim. */
     store_release(&block->state, SHMQ_BLOCK_FREE);
-    backed -= bytes;
+    backed -= had < backed ? had : backed;
   }
   fetch_add_relaxed(&shmq_pool_end(view)->high_water_mark, backed - hint); /* relaxed: as above */
   return backed;
@@ -477,13 +485,13 @@ static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, 
     }
     if (status != SHMQ_OK) return status;
   }
-  status = shmq_block_back(view, *index);
+  status = shmq_block_back(view, *index, bytes);
   if (status == SHMQ_NO_MEMORY) {
     /* What the dead held and what nobody uses may be enough. A sweep that finds the head busy is
      * not waited for: the trim alone may do. */
     shmq_pool_sweep(view);
     shmq_pool_trim(view, 0);
-    status = shmq_block_back(view, *index);
+    status = shmq_block_back(view, *index, bytes);
   }
   if (status != SHMQ_OK) shmq_block_free(view, *index);
   return status;

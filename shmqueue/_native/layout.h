@@ -316,7 +316,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(block, sequence, "slot that referred to it last"),
     SHMQ_FIELD(block, offset, "from the start of the pool"),
     SHMQ_FIELD(block, pages, "size in pages of 4096 bytes"),
-    SHMQ_FIELD(block, backed, "1: its memory is reserved"),
+    SHMQ_FIELD(block, backed, "how many of them, from the first on, have memory reserved"),
     SHMQ_FIELD(block, slot_position, "where that slot is, from the start of the slots"),
 };
 #define SHMQ_FIELD_COUNT (sizeof(shmq_fields) / sizeof(shmq_fields[0]))

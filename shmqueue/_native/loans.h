@@ -45,8 +45,8 @@ typedef struct shmq_loan {
   struct shmq_loan **link;
   shmq_view *view;
   uint64_t epoch;   /* of the process that holds the block */
-  uint64_t block_bytes;
-  uint64_t offset;  /* of its memory in the pool, and how much of it is used, in whole pages */
+  uint64_t block_bytes; /* that are backed */
+  uint64_t offset;      /* of its memory in the pool, and how much of it is used, in whole pages */
   uint64_t bytes;
   uint32_t block;   /* SHMQ_NO_BLOCK: not ours, or none any more */
   uint32_t is_lent;
@@ -120,8 +120,8 @@ static inline int shmq_loan_begin(shmq_loan *loan, shmq_view *view, uint32_t blo
                                   int is_draft) {
   shmq_loan fresh = {0};
   *loan = fresh;
-  loan->block_bytes = shmq_block_extent(view, block, &loan->offset);
-  if (loan->block_bytes < size) return 0;
+  loan->block_bytes = shmq_block_backed_bytes(view, block);
+  if (shmq_block_extent(view, block, &loan->offset) < size || loan->block_bytes < size) return 0;
   loan->view = view;
   loan->epoch = view->epoch;
   loan->block = block;

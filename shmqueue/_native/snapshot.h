@@ -33,6 +33,7 @@ typedef struct {
   shmq_counters own; /* since the seat was granted */
   uint64_t attached_ns;
   uint64_t active_ns; /* last put or get, or the grant */
+  uint64_t view_bytes; /* of blocks that its objects use */
   uint32_t pid;       /* 0: left in order */
 } shmq_seat_snapshot;
 
@@ -117,7 +118,9 @@ static inline int shmq_snapshot_seat(const shmq_view *view, uint32_t index,
   row->own.blocked_empty_count -= load_relaxed(&seat->base[6]);
   row->own.blocked_empty_ns -= load_relaxed(&seat->base[7]);
   row->own.takeovers -= load_relaxed(&seat->base_takeovers);
+  row->view_bytes = 0;
   if (views != NULL) {
+    if ((int64_t)load_relaxed(&views->bytes) > 0) row->view_bytes = load_relaxed(&views->bytes);
     row->own.items_viewed -= load_relaxed(&views->base_viewed);
     row->own.items_copied -= load_relaxed(&views->base_copied);
   }

@@ -52,6 +52,7 @@ SEAT_KEYS = {
     "takeovers",
     "items_viewed",
     "items_copied",
+    "view_bytes",
     "attached_seconds",
     "idle_seconds",
 }

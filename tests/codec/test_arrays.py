@@ -432,6 +432,32 @@ def test_an_array_that_others_use_does_not_let_go(use):
     assert let_go_of_only([array])
 
 
+def test_of_a_view_nothing_else_may_be_made_either():
+    memory, whole = reserved(20_000, "f8")
+    holder = [whole.view()]
+    del whole
+    part = holder[0][5:]  # refers to the whole, not to the view
+    assert not let_go_of_only(holder[:])
+    del part
+    assert let_go_of_only(holder)
+    memory.clear()
+
+
+def test_how_many_may_refer_to_it_is_the_callers_to_say():
+    _, array = reserved(20_000, "f8")
+    assert not let_go_of_only([array], 0)
+    assert let_go_of_only([array], 1)
+
+
+def test_what_keeps_the_memory_stays():
+    memory, array = reserved(20_000, "f8")
+    assert let_go_of_only([array], 1, memory)
+    assert array.base is memory
+    references = sys.getrefcount(memory)
+    del array
+    assert sys.getrefcount(memory) == references - 1
+
+
 def test_only_an_exact_array_is_let_go_of():
     assert not let_go_of_only([object()])
     assert not let_go_of_only([numpy.ma.zeros(5)])
