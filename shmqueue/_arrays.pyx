@@ -113,7 +113,8 @@ cdef bint _fields_are_as_thought(object numpy) except -1:
         fields = <shmq_ndarray *><PyObject *>array
         interface = array.__array_interface__
         if (<uintptr_t>fields.data != interface["data"][0] or fields.ndim != array.ndim
-                or fields.dtype != <PyObject *>array.dtype):
+                or fields.dtype != <PyObject *>array.dtype
+                or fields.base != (NULL if array.base is None else <PyObject *>array.base)):
             return False
         for i in range(fields.ndim):
             if fields.shape[i] != array.shape[i] or fields.strides[i] != array.strides[i]:
@@ -451,17 +452,17 @@ def reduce_array(array):
         payload_clear(&payload)
 
 
-def rebuild(payload):
+def rebuild(bytes payload not None):
     """Return the array that a payload is of.
 
     Parameters
     ----------
     payload : bytes
     """
-    return decode_array(PyBytes_AS_STRING(payload), len(<bytes?>payload), None)
+    return decode_array(PyBytes_AS_STRING(payload), len(payload), None)
 
 
-def rebuild_around(head, buffer):
+def rebuild_around(bytes head not None, buffer):
     """Return an array in the memory of a buffer, or of a copy of it if it must not be written.
 
     Parameters
@@ -474,7 +475,7 @@ def rebuild_around(head, buffer):
     view = memoryview(buffer)
     if view.readonly:
         view = memoryview(bytearray(view))
-    return _array(<bytes?>head, view.nbytes, NULL, view, 0)
+    return _array(head, view.nbytes, NULL, view, 0)
 
 
 # ---- what reservations are made of, for tests ----
