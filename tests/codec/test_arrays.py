@@ -4,6 +4,7 @@ import copyreg
 import ctypes
 import json
 import multiprocessing.reduction
+import os
 import subprocess
 import sys
 
@@ -323,7 +324,7 @@ def test_numpy_is_imported_only_when_an_array_arrives():
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     assert json.loads(done.stdout) == [False, PICKLE]
 

@@ -5,7 +5,6 @@ import contextlib
 import copyreg
 import dataclasses
 import pickle
-import subprocess
 import sys
 import threading
 
@@ -14,6 +13,7 @@ import pytest
 from shmqueue._codec import dumps, loads
 from tests import support
 from tests.codec.test_arrays import address_of, aligned, assert_same, filled, lies_in
+from tests.codec.test_policies import run
 
 numpy = pytest.importorskip("numpy")
 
@@ -248,13 +248,7 @@ kind, data = dumps(Frame())
 assert kind == 8, kind
 sys.stdout.buffer.write(data)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        stdout=subprocess.PIPE,
-        check=True,
-        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
-    )
-    memory = aligned(done.stdout)
+    memory = aligned(run("-c", program))
     back = loads(PARTS, memory, in_place=True)
     assert_same(back.pixels, numpy.arange(50_000))
     assert lies_in(back.pixels, memory)
