@@ -208,7 +208,8 @@ cdef void _write_head(char *into, size_t room, const Py_ssize_t *shape, int dime
     head.text_bytes = <uint16_t>len(text)
     head.items_at = <uint32_t>room
     memcpy(into, &head, sizeof(Head))
-    memcpy(into + sizeof(Head), shape, 8 * <size_t>dimensions)
+    if dimensions:      # else there may be no shape to point to
+        memcpy(into + sizeof(Head), shape, 8 * <size_t>dimensions)
     memcpy(into + used, PyBytes_AS_STRING(text), len(text))
     used += len(text)
     memset(into + used, 0, room - used)
