@@ -1,4 +1,4 @@
-"""Build of the three extension modules; everything else stands in pyproject.toml.
+"""Build of the extension modules; everything else stands in pyproject.toml.
 
 Environment, for work on shmqueue itself:
 
