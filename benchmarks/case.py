@@ -18,7 +18,8 @@ from multiprocessing import connection
 
 from benchmarks.groups import find
 from benchmarks.peers.base import End
-from benchmarks.scenarios import Case, evaluate, jobs, local, local_objects
+from benchmarks.scenarios import evaluate
+from benchmarks.work import Work
 
 _PR_SET_PDEATHSIG = 1
 _START_TIMEOUT_S = 30.0
@@ -43,24 +44,22 @@ def run(request):
     """Run the case and return its result."""
     case, peer = find(request["case"], request["peer"])
     amount, name = request["amount"], request["name"]
-    if not isinstance(case, Case):
-        if case.queue_case is None:
-            return {"status": "ok", **case.function(peer, amount, name)}
-        case = case.queue_case
+    if isinstance(case, Work) and case.queue_case is None:
+        return {"status": "ok", **case.function(peer, amount, name)}
+    case = case.queue_case if isinstance(case, Work) else case
     return {"status": "ok", **_run_queue(case, peer, amount, name, request["directory"])}
 
 
 def _run_queue(case, peer, amount, name, directory):
     """Run one of the loops over queues and return what `evaluate` makes of it."""
-    names = [name + letter for letter in ("ab" if case.scenario == "pingpong" else "a")]
+    names = [name + letter for letter in "ab"[: case.queues]]
     channels = []
     try:
         channels.extend(peer.create(each, case, directory) for each in names)
-        if case.scenario == "local":
-            loop = local_objects if case.payload == "object" else local
-            results = [loop(channels[0].open_local(), amount, case.payload)]
+        if case.is_local:
+            results = [case.local(channels[0].open_local(), amount)]
         else:
-            results = _run_workers(jobs(case, amount), channels)
+            results = _run_workers(case.jobs(amount), channels)
     finally:
         for channel in channels:
             channel.close()

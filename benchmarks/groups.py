@@ -1,8 +1,8 @@
-"""The two groups of cases, each with the contenders that it compares."""
+"""The groups of cases, each with the contenders that it compares."""
 
 from dataclasses import dataclass
 
-from benchmarks import dropins, peers, scenarios
+from benchmarks import dropins, large, peers, scenarios
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Group:
 GROUPS = (
     Group("queues", scenarios.CASES, peers.PEERS),
     Group("dropins", dropins.CASES, dropins.PEERS),
+    Group("large", large.CASES, large.PEERS),
 )
 
 

@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import re
 import select
@@ -107,7 +108,7 @@ class Runner:
         if not case.is_calibrated:
             return case.fixed_amount(plan.share), None
         multiple = case.count_multiple
-        count = 200 if case.scenario == "pingpong" else 2000
+        count = case.first_count
         while True:
             count = max(multiple, round(count / multiple) * multiple)
             result = self.measure(case, peer, count, plan.run_s)
@@ -252,6 +253,8 @@ def measure_all(chosen, plan, progress, interrupts):
                 progress.line(f"calibrated {case.key}: {', '.join(shown)}")
         for number in range(1, plan.rounds + 1):
             for position, ((_, case, _), record) in enumerate(zip(chosen, records, strict=True)):
+                if number > math.ceil(plan.rounds * case.share):
+                    continue
                 done = (number - 1 + position / len(chosen)) / plan.rounds
                 _run_round(runner, plan, case, record["peers"], number, done, progress)
     return records

@@ -16,6 +16,12 @@ from time import monotonic_ns, process_time_ns, sleep
 
 from benchmarks.payloads import LABELS, table
 
+SLOTS = 1024
+"""Items that a queue may hold, for queues that count items."""
+
+SLOT_BYTES = 256
+"""Bytes of a slot where slots have a size."""
+
 BATCH = 100
 """Items in one call of the batch scenario."""
 
@@ -53,10 +59,23 @@ class Case:
     consumers: int
     unit: Unit
     title: str
+    slots: int = SLOTS
+    slot_bytes: int = SLOT_BYTES
+    share: float = 1.0  # of the rounds
 
     @property
     def key(self):
         return f"{self.scenario}/{self.variant}"
+
+    @property
+    def ring_bytes(self):
+        """Size of the buffer, for queues that count bytes: the same memory."""
+        return self.slots * self.slot_bytes
+
+    @property
+    def element_bytes(self):
+        """Size of an item, for queues whose items all have one."""
+        return len(table(self.payload)[0])
 
     @property
     def is_calibrated(self):
@@ -64,11 +83,34 @@ class Case:
         return self.scenario not in ("wake", "idle")
 
     @property
+    def first_count(self):
+        """Items of the first run of the calibration."""
+        return 200 if self.scenario == "pingpong" else 2000
+
+    @property
     def count_multiple(self):
         """Counts are multiples of this, so that every process gets an equal whole share."""
         if self.scenario == "batch":
             return BATCH
         return self.producers * self.consumers
+
+    @property
+    def queues(self):
+        return 2 if self.scenario == "pingpong" else 1
+
+    @property
+    def is_local(self):
+        """Whether one process does it all: `local` runs it, and there are no `jobs`."""
+        return self.scenario == "local"
+
+    def local(self, end, count):
+        """Run the loop of a case in one process."""
+        loop = local_objects if self.payload == "object" else local
+        return loop(end, count, self.payload)
+
+    def jobs(self, count):
+        """The workers; each call moves its share of `count` items."""
+        return jobs(self, count)
 
 
 def _cases():
@@ -335,9 +377,8 @@ def evaluate(case, count, results):
     start = min(result["start"] for result in results if "start" in result)
     end = max(result["end"] for result in results if "end" in result)
     seconds = (end - start) / 1e9
-    if case.unit is ROUND_TRIP:
-        return {"value": seconds / count * 1e6, "seconds": seconds}
-    return {"value": count / seconds, "seconds": seconds}
+    value = count / seconds if case.unit.higher_is_better else seconds / count * 1e6
+    return {"value": value, "seconds": seconds}
 
 
 def _median(ordered):

@@ -4,6 +4,7 @@ from statistics import median
 from time import monotonic_ns
 
 from benchmarks.payloads import TABLE_LENGTH, table
+from benchmarks.peers.ours import shared_bytes
 
 
 def make(peer, count):
@@ -46,11 +47,11 @@ def memory(peer, count, when):
     try:
         queue.put(0)
         queue.get()
-        sizes = {"new": peer.left_bytes(queue)}
+        sizes = {"new": shared_bytes(queue)}
         _fill(queue, count)
-        sizes["peak"] = peer.left_bytes(queue)
+        sizes["peak"] = shared_bytes(queue)
         _drain(queue, count)
-        sizes["left"] = peer.left_bytes(queue)
+        sizes["left"] = shared_bytes(queue)
         return {"value": sizes[when] / 1024, "bytes": sizes}
     finally:
         queue.close()

@@ -1,11 +1,11 @@
 """The contenders: what makes the queues, or the context that does."""
 
 import multiprocessing
-import os
 from contextlib import contextmanager
 
 from benchmarks.peers import mp_queue, ours
-from benchmarks.peers.base import SLOTS, Channel, End, Peer
+from benchmarks.peers.base import Channel, End, Peer
+from benchmarks.scenarios import SLOTS
 
 RECORD_BYTES = 16
 """Room for an int in a slot: more would be more memory to walk through, to our advantage."""
@@ -29,10 +29,6 @@ class DropIn(Peer):
         import shmqueue
 
         return shmqueue.Queue(self._maxsize)
-
-    def left_bytes(self, queue):
-        """How many bytes of shared memory the queue occupies now."""
-        return os.fstat(queue._attachment.fd).st_blocks * 512
 
 
 class _Inherited(Channel):

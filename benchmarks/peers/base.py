@@ -10,15 +10,6 @@ import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-SLOTS = 1024
-"""Items that a queue may hold, for queues that count items."""
-
-SLOT_BYTES = 256
-"""Bytes of a slot where slots have a size."""
-
-RING_BYTES = SLOTS * SLOT_BYTES
-"""Size of the buffer, for queues that count bytes: the same memory."""
-
 
 def _nothing():
     pass
@@ -28,6 +19,7 @@ def _nothing():
 class End:
     """One process's way into a queue; an absent method is None.
 
+    `queue` is the library's own object, for calls that no other library has.
     `close` says that this process is done with the end and must not lose what it has put.
     """
 
@@ -35,6 +27,7 @@ class End:
     get: object = None
     put_batch: object = None
     get_batch: object = None
+    queue: object = None
     close: object = _nothing
 
 

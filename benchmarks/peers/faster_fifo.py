@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from benchmarks.peers.base import RING_BYTES, Channel, End, Peer
+from benchmarks.peers.base import Channel, End, Peer
 from benchmarks.scenarios import BATCH
 
 _TIMEOUT_S = 60.0  # its calls have a timeout of 10 s by default and cannot wait for ever
@@ -16,14 +16,14 @@ class FasterFifo(Peer):
     has_batches = True
 
     def create(self, name, case, directory):
-        return _Channel()
+        return _Channel(case.ring_bytes)
 
 
 class _Channel(Channel):
-    def __init__(self):
+    def __init__(self, ring_bytes):
         from faster_fifo import Queue
 
-        self._queue = Queue(max_size_bytes=RING_BYTES)
+        self._queue = Queue(max_size_bytes=ring_bytes)
 
     def open(self, role, index):
         queue = self._queue

@@ -5,7 +5,7 @@ bytes item that happens to be a valid pickle comes out as another object. So byt
 with BytesHyperQ alone.
 """
 
-from benchmarks.peers.base import RING_BYTES, Channel, End, Peer
+from benchmarks.peers.base import Channel, End, Peer
 
 
 class BytesHyperQ(Peer):
@@ -19,7 +19,7 @@ class BytesHyperQ(Peer):
     def create(self, name, case, directory):
         from hyperq import BytesHyperQ as Queue
 
-        return _Channel(Queue, name)
+        return _Channel(Queue, name, case.ring_bytes)
 
 
 class HyperQ(Peer):
@@ -33,13 +33,13 @@ class HyperQ(Peer):
     def create(self, name, case, directory):
         from hyperq import HyperQ as Queue
 
-        return _Channel(Queue, name)
+        return _Channel(Queue, name, case.ring_bytes)
 
 
 class _Channel(Channel):
-    def __init__(self, queue_class, name):
+    def __init__(self, queue_class, name, ring_bytes):
         self._class = queue_class
-        self._queue = queue_class(RING_BYTES, name=name)
+        self._queue = queue_class(ring_bytes, name=name)
 
     def open(self, role, index):
         queue = self._class(self._queue.shm_name)

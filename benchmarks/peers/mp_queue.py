@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-from benchmarks.peers.base import SLOTS, Channel, End, Peer
+from benchmarks.peers.base import Channel, End, Peer
 
 
 class Queue(Peer):
@@ -11,12 +11,12 @@ class Queue(Peer):
     module = "multiprocessing"
 
     def create(self, name, case, directory):
-        return _Channel()
+        return _Channel(case.slots)
 
 
 class _Channel(Channel):
-    def __init__(self):
-        self._queue = multiprocessing.get_context("fork").Queue(maxsize=SLOTS)
+    def __init__(self, slots):
+        self._queue = multiprocessing.get_context("fork").Queue(maxsize=slots)
 
     def open(self, role, index):
         return End(put=self._queue.put, get=self._queue.get, close=self.close)

@@ -8,7 +8,7 @@ consumer that is behind, and the consumers count on equal shares.
 
 import os
 
-from benchmarks.peers.base import SLOTS, Channel, End, Peer
+from benchmarks.peers.base import Channel, End, Peer
 
 
 class PushPull(Peer):
@@ -18,7 +18,7 @@ class PushPull(Peer):
     distribution = "pyzmq"
 
     def create(self, name, case, directory):
-        return _Channel(os.path.join(directory, name), case)
+        return SocketChannel(os.path.join(directory, name), case)
 
     def unsupported(self, case):
         if case.producers > 1 and case.consumers > 1:
@@ -26,12 +26,12 @@ class PushPull(Peer):
         return super().unsupported(case)
 
 
-class _Channel(Channel):
+class SocketChannel(Channel):
     def __init__(self, path, case):
         self._endpoints = [f"ipc://{path}{i}" for i in range(case.consumers)]
         self._raw = case.payload == "bytes8"
-        # A limit counts for each of the two sockets: together they hold SLOTS items.
-        self._limit = SLOTS // 2 if case.consumers == 1 else 0
+        # A limit counts for each of the two sockets: together they hold its slots.
+        self._limit = case.slots // 2 if case.consumers == 1 else 0
 
     def open(self, role, index):
         return self._open(_context(), role, index)
@@ -57,9 +57,14 @@ class _Channel(Channel):
             socket.close()
             context.term()  # waits until everything is sent
 
+        put, get = self.calls(socket)
+        return End(put=put, get=get, close=close)
+
+    def calls(self, socket):
+        """What puts an item into a socket, and what gets one."""
         if self._raw:
-            return End(put=socket.send, get=socket.recv, close=close)
-        return End(put=socket.send_pyobj, get=socket.recv_pyobj, close=close)
+            return socket.send, socket.recv
+        return socket.send_pyobj, socket.recv_pyobj
 
 
 def _context():

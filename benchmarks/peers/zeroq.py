@@ -1,7 +1,6 @@
 """zeroq, first published as fastqueue: fixed elements of raw bytes, attached by name."""
 
-from benchmarks.payloads import table
-from benchmarks.peers.base import SLOTS, Channel, End, Peer
+from benchmarks.peers.base import Channel, End, Peer
 
 
 class ZeroQ(Peer):
@@ -13,16 +12,16 @@ class ZeroQ(Peer):
     carries = "bytes of one fixed size"
 
     def create(self, name, case, directory):
-        return _Channel(name, len(table(case.payload)[0]))
+        return _Channel(name, case.element_bytes, case.slots)
 
 
 class _Channel(Channel):
-    def __init__(self, name, element_size):
+    def __init__(self, name, element_size, slots):
         from zeroq import Queue
 
         self._class = Queue
         self._name = name
-        self._queue = Queue(name, element_size, SLOTS, True)
+        self._queue = Queue(name, element_size, slots, True)
 
     def open(self, role, index):
         # No close of this end: close() ends the queue for everybody.
