@@ -125,6 +125,9 @@ bench: $(VENV)/.bench ## run the benchmarks, write their tables and plot
 	$(PY) -m benchmarks.run --only dropins --out build/benchmarks-dropins.json
 	$(PY) -m benchmarks.dropins.report build/benchmarks-dropins.json \
 	    --markdown docs/benchmarks-dropins.md
+	$(PY) -m benchmarks.run --only large --out build/benchmarks-large.json
+	$(PY) -m benchmarks.large.report build/benchmarks-large.json \
+	    --markdown docs/benchmarks-large.md --png docs/img/benchmarks-large.png
 
 docs-table: $(READY) ## write docs/layout.md anew from the code
 	$(PY) tools/field_table.py

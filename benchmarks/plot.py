@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from benchmarks.stats import number, value_text
 from benchmarks.targets import OURS
 
-_NAMES = {
+NAMES = {
     "shmqueue": "shmqueue",
     "hyperq-bytes": "hyperq (bytes)",
     "hyperq": "hyperq",
@@ -42,7 +42,7 @@ _COLUMNS = 3
 _BAR_IN = 0.25
 _LABEL_SHARE = 0.42  # of a panel's width, behind the longest bar
 _OURS, _THEIRS, _FASTER, _FAILED = "#1f6feb", "#b8c0cc", "#e8833a", "#c62828"
-_INK, _FAINT, _FASTER_TEXT = "#1f2328", "#6b7280", "#b45309"
+INK, FAINT, _FASTER_TEXT = "#1f2328", "#6b7280", "#b45309"
 
 
 def draw(results, path):
@@ -71,16 +71,16 @@ def draw(results, path):
         figure.text(x / width, 1 - y / total, words, va="top", **style)
 
     title = "shmqueue and other queues between processes"
-    text(left, 0.2, title, size=17, weight="bold", color=_INK)
-    text(left, 0.58, _subtitle(results), size=10.5, color=_FAINT)
+    text(left, 0.2, title, size=17, weight="bold", color=INK)
+    text(left, 0.58, subtitle(results, results.data["plan"]["rounds"]), size=10.5, color=FAINT)
     y = heading
     for (title, rows, cases, shares_scale), row_heights in zip(sections, heights, strict=True):
-        text(left, y + 0.12, title, size=13, weight="bold", color=_INK)
+        text(left, y + 0.12, title, size=13, weight="bold", color=INK)
         y += section_gap
         for row, height in zip(rows, row_heights, strict=True):
             for column, case in enumerate(row):
                 x = left + column * (panel + gap)
-                text(x, y - 0.06, _title(results, case), size=11.5, weight="bold", color=_INK)
+                text(x, y - 0.06, _title(results, case), size=11.5, weight="bold", color=INK)
                 bars = _bars(results, case)
                 own = len(bars) * _BAR_IN
                 top = y + 0.22
@@ -95,7 +95,7 @@ def draw(results, path):
                 # Rates share one scale, so that panels can be compared; times differ too much.
                 _draw_panel(axes, results, case, bars, cases if shares_scale else [case])
             y += height + panel_head
-    text(left, total - 0.42, _legend(), size=10, color=_FAINT)
+    text(left, total - 0.42, _legend(), size=10, color=FAINT)
     figure.savefig(path, dpi=120, facecolor="white")
 
 
@@ -126,7 +126,7 @@ def _draw_panel(axes, results, case, bars, scale_cases):
         faster = ratio is not None and ratio.median < 1
         colour = _OURS if peer == OURS else _FASTER if faster else _THEIRS
         axes.barh(position, spread.median - low, left=low, height=0.72, color=colour)
-        axes.plot((spread.low, spread.high), (position,) * 2, color=_INK, lw=0.8, alpha=0.55)
+        axes.plot((spread.low, spread.high), (position,) * 2, color=INK, lw=0.8, alpha=0.55)
         weight = "bold" if peer == OURS or faster else "normal"
         axes.annotate(
             value_text(case, spread.median),
@@ -135,7 +135,7 @@ def _draw_panel(axes, results, case, bars, scale_cases):
             textcoords="offset points",
             va="center",
             size=9.5,
-            color=_INK,
+            color=INK,
             weight=weight,
         )
         if ratio:
@@ -146,10 +146,10 @@ def _draw_panel(axes, results, case, bars, scale_cases):
                 ha="right",
                 va="center",
                 size=9.5,
-                color=_FASTER_TEXT if faster else _FAINT,
+                color=_FASTER_TEXT if faster else FAINT,
                 weight=weight,
             )
-    axes.set_yticks(range(len(bars)), [_NAMES[peer] for peer, _ in bars], size=10, color=_INK)
+    axes.set_yticks(range(len(bars)), [NAMES[peer] for peer, _ in bars], size=10, color=INK)
     for tick, (peer, _) in zip(axes.get_yticklabels(), bars, strict=True):
         tick.set_weight("bold" if peer == OURS else "normal")
     axes.tick_params(axis="y", length=0, pad=4)
@@ -176,13 +176,14 @@ def _title(results, case):
     return text
 
 
-def _subtitle(results):
+def subtitle(results, rounds):
+    """Where and with which versions this was measured."""
     data = results.data
     machine = data["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in data["versions"].items() if v)
     return (
         f"{machine['cpu']}{' (virtual)' if machine['virtual'] else ''}, {machine['cores']} cores, "
-        f"{machine['python']}, median of {data['plan']['rounds']} interleaved rounds; {versions}"
+        f"{machine['python']}, median of {rounds} interleaved rounds; {versions}"
     )
 
 

@@ -101,6 +101,7 @@ class Runner:
     def calibrate(self, case, peer):
         """Return (amount, failure): items for a run of the intended time, or why there are none."""
         plan = self._plan
+        run_s = plan.run_s * case.share
         if case.scenario == "wake":
             return plan.wakes, None
         if case.scenario == "idle":
@@ -111,10 +112,10 @@ class Runner:
         count = case.first_count
         while True:
             count = max(multiple, round(count / multiple) * multiple)
-            result = self.measure(case, peer, count, plan.run_s)
+            result = self.measure(case, peer, count, run_s)
             if result["status"] != "ok":
                 return count, result
-            factor = plan.run_s / result["seconds"]
+            factor = run_s / result["seconds"]
             if factor < 8:
                 return max(multiple, round(count * factor / multiple) * multiple), None
             count *= min(factor / 2, 200)
@@ -269,6 +270,7 @@ def _record(group, case, entries):
         "variant": case.variant,
         "title": case.title.format(amount=amounts[0] if amounts else 0),
         "payload": case.payload,
+        "item_bytes": case.items.nbytes if hasattr(case, "items") else None,
         "producers": case.producers,
         "consumers": case.consumers,
         "unit": case.unit.name,

@@ -61,7 +61,7 @@ class Case:
     title: str
     slots: int = SLOTS
     slot_bytes: int = SLOT_BYTES
-    share: float = 1.0  # of the rounds
+    share: float = 1.0  # of the rounds, and of the time of a run
 
     @property
     def key(self):

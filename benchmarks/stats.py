@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.targets import DROPIN_TARGETS, OURS, TARGETS, Ceiling
+from benchmarks.targets import OURS, TARGETS_OF, Ceiling
 
 _FORMAT = 1
 _SCENARIOS = ("local", "spsc", "batch", "mpmc", "pingpong", "wake", "idle")
@@ -109,7 +109,7 @@ class Results:
     def verdicts(self):
         """Every target with what was measured."""
         found = []
-        for target in DROPIN_TARGETS if self.group == "dropins" else TARGETS:
+        for target in TARGETS_OF[self.group]:
             if isinstance(target, Ceiling):
                 measured = self.spread(target.case, target.ours)
             else:
@@ -169,12 +169,19 @@ def number(value):
     return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
+def _rate_text(value):
+    for size, unit in ((1e6, "M/s"), (1e3, "k/s")):
+        if value >= size:
+            return f"{number(value / size)} {unit}"
+    return f"{number(value)} /s"
+
+
 def value_text(case, value):
     """A value of the case with its unit, short."""
-    if case["unit"] in ("batches/s", "KiB"):
+    if case["unit"] in ("batches/s", "KiB", "calls per item"):
         return f"{number(value)} {case['unit']}"
     if case["higher_is_better"]:
-        return f"{number(value / 1e6)} M/s" if value >= 1e6 else f"{number(value / 1e3)} k/s"
+        return _rate_text(value)
     if case["scenario"] == "idle":
         return f"{number(value)} ms"
     return f"{number(value / 1e3)} ms" if value >= 1e4 else f"{number(value)} µs"

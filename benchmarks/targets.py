@@ -60,6 +60,26 @@ TARGETS = (
     Ceiling("idle/bytes8", 2.0),
 )
 
+LARGE_TARGETS = (
+    Floor("frames/1080p", "pyzmq", 3),
+    Floor("frames/1080p", "hyperq-bytes", 5),
+    Floor("frames/1080p", "mp-queue", 12),
+    Floor("frames/1080p", "memcpy", 0.75),
+    Floor("frames/1080p-sum", "pyzmq", 1.6),
+    Floor("frames/vga", "pyzmq", 2),
+    Floor("frames/vga", "hyperq-bytes", 4),
+    Ceiling("reserve/6.2MB", 20, "µs"),  # 50,000 a second
+    Floor("reserve/64MiB", OURS, 0.8, against="reserve/1MiB"),  # no matter what size
+    Floor("bytes/256KiB", "zeroq", 2),
+    Floor("bytes/8MiB", "zeroq", 2),
+    Floor("bytes/32MiB", "zeroq", 2),
+    Floor("dict/arrays", "mp-queue", 5),
+    # Now and then a waiter makes sure that the other process is alive.
+    Ceiling("steady/calls", 0.01, "calls an item"),
+    # Less than one item.
+    Ceiling("steady/memory", 1000, "KiB"),
+)
+
 # A drop-in's promise is to be no slower than what a program would have used otherwise.
 DROPIN_TARGETS = (
     *(
@@ -78,3 +98,6 @@ DROPIN_TARGETS = (
     # The first region and what stands before it, with a page to spare.
     Ceiling("memory/left", 1200, "KiB", ours="dropin-unbounded"),
 )
+
+TARGETS_OF = {"queues": TARGETS, "dropins": DROPIN_TARGETS, "large": LARGE_TARGETS}
+"""By group."""

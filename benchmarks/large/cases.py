@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 
 from benchmarks.large import loops, steady
-from benchmarks.large.items import Arrays, Bytes, Dicts, Items, total_of_array
+from benchmarks.large.items import Arrays, Bytes, Dicts, Items, total_of_array, total_of_words
 from benchmarks.scenarios import RATE, Case, Job, Unit
 from benchmarks.work import Work
 
@@ -85,6 +85,8 @@ def _frame_cases():
     title = "1080p frames of 6.2 MB, 1 → 1"
     yield _transfer("frames", "1080p", title, full_hd, peers)
     yield _transfer("frames", "1080p-sum", f"{title}, summed", full_hd, peers, look=total_of_array)
+    words = f"{title}, summed by words"
+    yield _transfer("frames", "1080p-words", words, full_hd, peers, look=total_of_words)
     yield _transfer("frames", "vga", "VGA frames of 0.9 MB, 1 → 1", vga, peers)
 
 

@@ -24,6 +24,10 @@ def total_of_array(array):
     return int(array.sum())
 
 
+def total_of_words(array):
+    return int(array.reshape(-1).view(np.uint64).sum())
+
+
 @dataclass(frozen=True)
 class Items:
     """A kind of items. Subclasses set `kind` and make them."""

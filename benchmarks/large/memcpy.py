@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.peers.base import Channel, End, Peer
 
-_LEAST_BYTES = 65536
+_LEAST_BYTES = 262144
 """Small items get more than two slots: the limit is to be the copy, not the hand-over."""
 
 _LINE = 128
