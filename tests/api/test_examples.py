@@ -1,14 +1,16 @@
-"""The examples run, and print both times and their ratio."""
+"""The examples run, and print what they promise."""
 
 import importlib.util
+import json
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.support import LIMIT, program_environment
+from tests.support import LIMIT, program_environment, segment_files, wait_until
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 
@@ -56,6 +58,48 @@ def test_dataloader_example_runs_or_says_how_to_install_torch():
     else:
         assert done.returncode != 0
         assert "pip install torch==2.13.0" in done.stderr
+
+
+def test_camera_example_prints_its_frame_rate():
+    pytest.importorskip("numpy")
+    done = run_example("camera.py", "--frames", "40", "--size", "320x240")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    pattern = (
+        r"40 frames of 320x240: [\d,]+ frames/s, [\d,]+ MB/s,"
+        r" [\d.]+ ms from camera to collector \(median\)\n"
+    )
+    assert re.fullmatch(pattern, done.stdout)
+
+
+def test_camera_example_prints_its_figures_as_json():
+    pytest.importorskip("numpy")
+    done = run_example("camera.py", "--frames", "40", "--size", "320x240", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["frames"] == 40
+    assert figures["frames_per_second"] > 0
+
+
+def test_camera_example_ends_cleanly_when_interrupted():
+    pytest.importorskip("numpy")
+    command = [sys.executable, str(EXAMPLES / "camera.py"), "--frames", "10000000"]
+    command += ["--size", "320x240"]
+    pipe = subprocess.PIPE
+    environment = program_environment()
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as program:
+        try:
+            wait_until(
+                lambda: segment_files(f"camera-results-{program.pid}"), "the camera's queues"
+            )
+            program.send_signal(signal.SIGINT)
+            output, errors = program.communicate(timeout=LIMIT)
+        finally:
+            program.kill()
+    assert program.returncode == 128 + signal.SIGINT, errors
+    assert errors == ""
+    assert " frames of 320x240: " in output
+    assert segment_files(str(program.pid)) == []
 
 
 def test_every_example_is_in_their_readme():
