@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from queue import Empty
 
@@ -36,6 +37,7 @@ def frame_type(width, height):
 
 def camera(queue, count, width, height):
     """Draw `count` frames into the queue, then say that there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the collector says when to end
     kind = frame_type(width, height)
     background = np.full((height, width, 3), THRESHOLD // 2, np.uint8)
     try:
@@ -60,6 +62,7 @@ def draw(frame, number, background):
 
 def work(frames, results):
     """Process frames in place until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         while True:
             frame = frames.get()
@@ -76,26 +79,32 @@ def work(frames, results):
 class Collector:
     """Checks what arrives, and shows how fast on a terminal."""
 
-    def __init__(self, count):
-        self.left = set(range(count))
+    def __init__(self):
+        self.due = 0  # the first frame that has not arrived yet
+        self.early = set()  # those that have, from there on
         self.latencies_ns = []
-        self.started_ns = self.shown_ns = time.monotonic_ns()
+        self.started_ns = self.last_ns = self.shown_ns = 0
 
     def take(self, number, taken_ns, found):
-        """Take the result of one frame."""
+        """Take the result of one frame; those of different workers may change places."""
         assert found == 3 * SQUARE * SQUARE, f"frame {number} is damaged"
-        self.left.remove(number)
-        now = time.monotonic_ns()
-        self.latencies_ns.append(now - taken_ns)
-        if sys.stderr.isatty() and now - self.shown_ns > 200_000_000:
-            self.shown_ns = now
+        assert number >= self.due, f"frame {number} came twice"
+        self.early.add(number)
+        while self.due in self.early:
+            self.early.remove(self.due)
+            self.due += 1
+        self.last_ns = time.monotonic_ns()
+        self.started_ns = self.started_ns or taken_ns
+        self.latencies_ns.append(self.last_ns - taken_ns)
+        if sys.stderr.isatty() and self.last_ns - self.shown_ns > 200_000_000:
+            self.shown_ns = self.last_ns
             sys.stderr.write(f"\r\x1b[K{len(self.latencies_ns)} frames, {self.rate():,.0f}/s")
             sys.stderr.flush()
 
     def rate(self):
-        """Return the frames a second so far."""
-        seconds = (time.monotonic_ns() - self.started_ns) / 1e9
-        return len(self.latencies_ns) / seconds
+        """Return the frames a second, from the first one drawn to the last one here."""
+        seconds = (self.last_ns - self.started_ns) / 1e9
+        return len(self.latencies_ns) / seconds if seconds else 0.0
 
     def summary(self, width, height):
         """Return what there is to say at the end."""
@@ -113,20 +122,15 @@ class Collector:
         }
 
 
-def collect(results, processes, collector):
-    """Collect until every frame has been through, or a process has died."""
-    while collector.left:
+def collect(results, count, processes, collector, stop):
+    """Collect until every frame has been through, a process has died, or Ctrl-C."""
+    while collector.due < count and not stop.is_set():
         try:
-            collector.take(*results.get(timeout=1.0))
+            collector.take(*results.get(timeout=0.2))
         except Empty:
             for process in processes:
                 if process.exitcode:
                     sys.exit(f"{process.name} died, exit status {process.exitcode}")
-
-
-def hold_interrupts(held):
-    """Keep Ctrl-C from this process, or let through what came meanwhile."""
-    signal.pthread_sigmask(signal.SIG_BLOCK if held else signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def size(text):
@@ -148,8 +152,8 @@ def main():
     options = parser.parse_args()
     width, height = options.size
 
-    # Processes that are started meanwhile never get it: this one tells them when to end.
-    hold_interrupts(True)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: stop.set())
     run_id = str(os.getpid())
     frames = SharedMemoryQueue("camera-frames", create=True, capacity=ROOM, run_id=run_id)
     results = SharedMemoryQueue("camera-results", create=True, run_id=run_id)
@@ -162,17 +166,12 @@ def main():
         multiprocessing.Process(target=work, args=(frames, results), name=f"worker-{i}")
         for i in range(options.workers)
     ]
-    collector = Collector(options.frames)
-    interrupted = False
+    collector = Collector()
     try:
         for process in processes:
             process.start()
-        hold_interrupts(False)
-        collect(results, processes, collector)
-    except KeyboardInterrupt:
-        interrupted = True
+        collect(results, options.frames, processes, collector, stop)
     finally:
-        hold_interrupts(True)
         for queue in (frames, results):
             queue.shutdown(immediate=True)
         for process in processes:
@@ -190,7 +189,7 @@ def main():
             " {megabytes_per_second:,.0f} MB/s, {median_latency_ms} ms from camera to collector"
             " (median)".format(**summary)
         )
-    sys.exit(128 + signal.SIGINT if interrupted else 0)
+    sys.exit(128 + signal.SIGINT if stop.is_set() else 0)
 
 
 if __name__ == "__main__":
