@@ -15,7 +15,9 @@ MEMORY = Unit("KiB", False)
 OURS = ("shmqueue",)
 QUEUES = ("shmqueue", "hyperq-bytes", "zeroq", "pyzmq", "faster-fifo", "mp-queue")
 OBJECT_QUEUES = ("shmqueue", "pyzmq", "faster-fifo", "mp-queue")
-SWEEP_QUEUES = ("shmqueue", "hyperq-bytes", "pyzmq", "mp-queue", "memcpy")
+BYTES_QUEUES = ("shmqueue", "hyperq-bytes", "zeroq", "pyzmq", "mp-queue")
+SUMMED_BY = ("shmqueue", "hyperq-bytes", "pyzmq", "memcpy")
+SWEPT = ("shmqueue", "hyperq-bytes", "pyzmq", "mp-queue", "memcpy")
 
 KIB, MIB = 1024, 1024**2
 FULL_HD, VGA = (1080, 1920, 3), (480, 640, 3)
@@ -81,13 +83,12 @@ def size_text(nbytes):
 
 def _frame_cases():
     full_hd, vga = Arrays(FULL_HD), Arrays(VGA)
-    peers = (*QUEUES, "memcpy")
     title = "1080p frames of 6.2 MB, 1 → 1"
-    yield _transfer("frames", "1080p", title, full_hd, peers)
-    yield _transfer("frames", "1080p-sum", f"{title}, summed", full_hd, peers, look=total_of_array)
-    words = f"{title}, summed by words"
-    yield _transfer("frames", "1080p-words", words, full_hd, peers, look=total_of_words)
-    yield _transfer("frames", "vga", "VGA frames of 0.9 MB, 1 → 1", vga, peers)
+    yield _transfer("frames", "1080p", title, full_hd, (*QUEUES, "memcpy"))
+    for variant, look, how in (("sum", total_of_array, ""), ("words", total_of_words, " by words")):
+        summed = f"{title}, summed{how}"
+        yield _transfer("frames", f"1080p-{variant}", summed, full_hd, SUMMED_BY, look=look)
+    yield _transfer("frames", "vga", "VGA frames of 0.9 MB, 1 → 1", vga, SWEPT)
 
 
 def _object_cases():
@@ -96,7 +97,9 @@ def _object_cases():
     for nbytes in (256 * KIB, 8 * MIB, 32 * MIB):
         size = size_text(nbytes)
         title = f"put + get in one process, {size} of bytes"
-        yield _transfer("bytes", size.replace(" ", ""), title, Bytes(nbytes), QUEUES, is_local=True)
+        yield _transfer(
+            "bytes", size.replace(" ", ""), title, Bytes(nbytes), BYTES_QUEUES, is_local=True
+        )
 
 
 def _reserve_cases():
@@ -122,7 +125,7 @@ def _sweep_cases():
             size.replace(" ", ""),
             f"arrays of {size}, 1 → 1",
             Arrays((nbytes,)),
-            SWEEP_QUEUES,
+            SWEPT,
             slots,
             share=_SWEEP_SHARE,
         )
