@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-TABLE_LENGTH = 4
+TABLE_LENGTH = 2
 """Few, because the table lies in memory; consumers know which one is due at each position."""
 
 DICT_ARRAYS = ("image", "depth", "mask")

@@ -12,11 +12,11 @@ import numpy as np
 
 from benchmarks.peers.base import Channel, End, Peer
 
-_LEAST_BYTES = 262144
+_LEAST_BYTES = 2**20
 """Small items get more than two slots: the limit is to be the copy, not the hand-over."""
 
 _LINE = 128
-_LOOKS = 2000
+_LOOKS = 500
 _PAUSE_S = 20e-6
 
 
