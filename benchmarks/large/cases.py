@@ -16,7 +16,7 @@ OURS = ("shmqueue",)
 QUEUES = ("shmqueue", "hyperq-bytes", "zeroq", "pyzmq", "faster-fifo", "mp-queue")
 OBJECT_QUEUES = ("shmqueue", "pyzmq", "faster-fifo", "mp-queue")
 BYTES_QUEUES = ("shmqueue", "hyperq-bytes", "zeroq", "pyzmq", "mp-queue")
-SUMMED_BY = ("shmqueue", "hyperq-bytes", "pyzmq", "memcpy")
+SUMMED_BY = ("shmqueue", "pyzmq", "memcpy")
 SWEPT = ("shmqueue", "hyperq-bytes", "pyzmq", "mp-queue", "memcpy")
 
 KIB, MIB = 1024, 1024**2
@@ -24,7 +24,7 @@ FULL_HD, VGA = (1080, 1920, 3), (480, 640, 3)
 SLOTS = 8
 HUGE_SLOTS = 4
 _FIRST_BYTES = 64 * MIB
-_SMALL_ITEMS = 2000
+_SMALL_ITEMS = 10_000
 _SWEEP_SHARE, _ONCE = 0.5, 0.2
 
 
