@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from math import prod
 
 from benchmarks.large import loops, steady
-from benchmarks.large.items import Arrays, Bytes, Dicts, Items, total_of_array, total_of_words
+from benchmarks.large.items import (
+    Arrays,
+    Bytes,
+    Dicts,
+    Items,
+    first_of_array,
+    total_of_array,
+    total_of_words,
+)
 from benchmarks.scenarios import RATE, Case, Job, Unit
 from benchmarks.work import Work
 
@@ -112,6 +120,7 @@ def _reserve_cases():
             OURS,
             unit=MICROSECONDS,
             produce=loops.produce_reserved,
+            look=first_of_array,
         )
 
 

@@ -20,6 +20,10 @@ def stamp_of_array(array):
     return array.item(0), array.item(-1)
 
 
+def first_of_array(array):
+    return array.item(0)
+
+
 def total_of_array(array):
     return int(array.sum())
 

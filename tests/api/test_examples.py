@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import signal
@@ -83,23 +84,26 @@ def test_camera_example_prints_its_figures_as_json():
 
 def test_camera_example_ends_cleanly_when_interrupted():
     pytest.importorskip("numpy")
-    command = [sys.executable, str(EXAMPLES / "camera.py"), "--frames", "10000000"]
-    command += ["--size", "320x240"]
-    pipe = subprocess.PIPE
-    environment = program_environment()
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as program:
-        try:
-            wait_until(
-                lambda: segment_files(f"camera-results-{program.pid}"), "the camera's queues"
-            )
-            program.send_signal(signal.SIGINT)
-            output, errors = program.communicate(timeout=LIMIT)
-        finally:
-            program.kill()
+    program = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "camera.py"), "--frames", "10000000", "--size", "320x240"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=program_environment(),
+        start_new_session=True,  # so that it can be ended with its workers
+    )
+    try:
+        wait_until(lambda: segment_files(f"camera-results@{program.pid}"), "its queues")
+        program.send_signal(signal.SIGINT)
+        output, errors = program.communicate(timeout=LIMIT)
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
     assert program.returncode == 128 + signal.SIGINT, errors
     assert errors == ""
     assert " frames of 320x240: " in output
-    assert segment_files(str(program.pid)) == []
+    assert segment_files(f"@{program.pid}") == []
 
 
 def test_every_example_is_in_their_readme():
