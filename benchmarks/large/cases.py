@@ -44,6 +44,7 @@ class Transfer(Case):
     peers: tuple
     look: object
     produce: object = loops.produce
+    consume: object = loops.consume
     is_local: bool = False
 
     element_bytes = property(lambda self: self.items.nbytes)
@@ -59,7 +60,7 @@ class Transfer(Case):
         total = count + 2 * self.slots
         return [
             Job(self.produce, (total, self.items), ((0, "producer", 0),)),
-            Job(loops.consume, (count, self.slots, self.items, self.look), ((0, "consumer", 0),)),
+            Job(self.consume, (count, self.slots, self.items, self.look), ((0, "consumer", 0),)),
         ]
 
 
@@ -120,6 +121,7 @@ def _reserve_cases():
             OURS,
             unit=MICROSECONDS,
             produce=loops.produce_reserved,
+            consume=loops.consume_warm,
             look=first_of_array,
         )
 

@@ -6,7 +6,9 @@ Items are dropped as soon as they have been looked at, as by a program that work
 """
 
 from itertools import cycle, islice
-from time import monotonic_ns
+from time import monotonic_ns, sleep
+
+HELD = 3
 
 
 def produce(end, count, items):
@@ -26,15 +28,42 @@ def produce_reserved(end, count, items):
     return {}
 
 
+def hold_when_full(end):
+    """Get a few items, each from a full queue: that is as many blocks as will ever be in use.
+
+    One is in the hands of who looks at it, one is being filled.
+    """
+    held = []
+    for _ in range(HELD):
+        while not end.queue.full():
+            sleep(0.001)
+        held.append(end.get())
+    return held
+
+
 def consume(end, count, lead, items, look):
     """Look at all that arrives; `lead` items before and after those that are timed."""
-    expected = cycle([look(item) for item in items.table()])
-    get = end.get
-    wrong = _wrong(get, expected, lead, look)
+    return _consume(end.get, count, (lead, lead), _stamps(items, look), look)
+
+
+def consume_warm(end, count, lead, items, look):
+    """The same over blocks of ours that all exist when the clock starts."""
+    expected = _stamps(items, look)
+    wrong = _wrong(iter(hold_when_full(end)).__next__, expected, HELD, look)
+    result = _consume(end.get, count, (lead - HELD, lead), expected, look)
+    return {**result, "wrong": result["wrong"] + wrong}
+
+
+def _stamps(items, look):
+    return cycle([look(item) for item in items.table()])
+
+
+def _consume(get, count, leads, expected, look):
+    wrong = _wrong(get, expected, leads[0], look)
     start = monotonic_ns()
     wrong += _wrong(get, expected, count, look)
     stop = monotonic_ns()
-    wrong += _wrong(get, expected, lead, look)
+    wrong += _wrong(get, expected, leads[1], look)
     return {"start": start, "end": stop, "wrong": wrong}
 
 

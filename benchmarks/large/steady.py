@@ -10,10 +10,9 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from time import sleep
 
 from benchmarks.large.items import Arrays
-from benchmarks.large.loops import produce
+from benchmarks.large.loops import hold_when_full, produce
 from benchmarks.peers.ours import NamedChannel, shared_bytes
 
 ITEMS = Arrays((1024**2,))
@@ -69,7 +68,7 @@ def _receive(name, count, watch):
     producer.start()
     try:
         end = channel.open("consumer", 0)
-        _warm_up(end)
+        _drop(end, WARM_UP - len(hold_when_full(end)))
         watch(end.queue, producer.pid)
         for _ in range(PARTS):
             _drop(end, count // PARTS)
@@ -87,16 +86,6 @@ def _send(channel, total):
     end = channel.open("producer", 0)
     produce(end, total, ITEMS)
     end.close()
-
-
-def _warm_up(end):
-    """Have all blocks in use that there will ever be: a full queue, one here, one being filled."""
-    held = []
-    for _ in range(3):
-        while not end.queue.full():
-            sleep(0.001)
-        held.append(end.get())
-    _drop(end, WARM_UP - len(held))
 
 
 def _drop(end, count):
