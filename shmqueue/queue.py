@@ -51,9 +51,10 @@ class SharedMemoryQueue(RawQueue):
         How objects that are not built-in types are pickled; kept in the segment. By default
         ``"cloudpickle"``: functions and classes of ``__main__`` travel by value, because the
         reader may be another program; ``"pickle"`` is another name for it. ``"multiprocessing"``
-        pickles as that does. ``"bytes"`` pickles nothing: bytes go in (any contiguous buffer), and
-        come out, and whoever attaches is bound to it. Or any object with ``dumps`` and ``loads``, which then serialise every item: one that can be imported (a
-        module, a class), or a name given to `register_serializer` in each process.
+        pickles as that does. ``"bytes"`` pickles nothing: bytes go in (any contiguous buffer) and
+        come out, and whoever attaches is bound to it. Or any object with ``dumps`` and ``loads``,
+        which then serialise every item: one that can be imported (a module, a class), or a name
+        given to `register_serializer` in each process.
     max_processes : int, default 256
         How many processes may be attached at once, 1 to 4095. Only for creating.
     allow_other_owner : bool, default False
