@@ -526,8 +526,10 @@ cdef class Attachment:
             with _process_lock:
                 if self.view.own_views == NULL:
                     # A quarter of what there can be.
-                    room = self.file_system_bytes or memory.headroom_bytes()
-                    self.view.view_limit_bytes = min(room, self.view.pool_limit_bytes) // 4
+                    room = min(memory.headroom_bytes(), self.view.pool_limit_bytes)
+                    if self.file_system_bytes > 0:
+                        room = min(room, self.file_system_bytes)
+                    self.view.view_limit_bytes = room // 4
                     shmq_views_begin(self.view, True)
         return 0
 
