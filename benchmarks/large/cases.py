@@ -30,7 +30,7 @@ SWEPT = ("shmqueue", "hyperq-bytes", "pyzmq", "mp-queue", "memcpy")
 KIB, MIB = 1024, 1024**2
 FULL_HD, VGA = (1080, 1920, 3), (480, 640, 3)
 SLOTS = 8
-HUGE_SLOTS = 4
+HUGE_SLOTS, MOST_SLOTS = 4, 1024
 _FIRST_BYTES = 64 * MIB
 _SMALL_ITEMS = 10_000
 _SWEEP_SHARE, _ONCE = 0.5, 0.2
@@ -130,7 +130,8 @@ def _sweep_cases():
     for power in range(11):
         nbytes = 64 * 4**power
         size = size_text(nbytes)
-        slots = HUGE_SLOTS if nbytes >= 16 * MIB else SLOTS
+        # A few small items are gone before who waits for them wakes up.
+        slots = HUGE_SLOTS if nbytes >= 16 * MIB else max(SLOTS, min(MOST_SLOTS, MIB // nbytes))
         yield _transfer(
             "sweep",
             size.replace(" ", ""),

@@ -14,8 +14,8 @@ from benchmarks.large.memcpy import Memcpy
 from benchmarks.peers import faster_fifo, hyperq, mp_queue, ours, pyzmq, zeroq
 from benchmarks.peers.base import Channel
 
-_ITEM_SIZE = 256
-"""Bytes of our slots: large items lie in blocks, which are not part of a slot."""
+_ITEM_SIZE = 4096
+"""Bytes of our slots, as by default: large items lie in blocks, which are not part of a slot."""
 
 
 class Ours(ours.Ours):
