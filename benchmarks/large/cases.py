@@ -33,7 +33,7 @@ SLOTS = 8
 HUGE_SLOTS, MOST_SLOTS = 4, 1024
 _FIRST_BYTES = 64 * MIB
 _SMALL_ITEMS = 10_000
-_SWEEP_SHARE, _ONCE = 0.5, 0.2
+_SWEEP_SHARE, _ONCE = 0.4, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
