@@ -38,6 +38,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        raise pytest.UsageError("this kernel does not list children (CONFIG_PROC_CHILDREN)")
     global _stderr
     config.addinivalue_line(
         "markers", "watchdog(seconds): let this test take longer than --watchdog"
@@ -46,6 +48,12 @@ def pytest_configure(config):
     _stderr = os.fdopen(os.dup(2), "w")
     # The leak guard sees orphans, too.
     support.inherit_orphans()
+
+
+def pytest_collection_finish(session):
+    # Thousands of collected tests are not looked through again whenever one of them collects.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config):

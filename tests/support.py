@@ -327,20 +327,26 @@ def inherit_orphans():
 
 def descendants():
     """Return {pid: command line} of every process below this one."""
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            fields = _stat_fields(f"/proc/{entry}")
-            if fields:
-                parents[int(entry)] = fields[1]
-    below = {os.getpid()}
-    while True:
-        more = {pid for pid, parent in parents.items() if parent in below} - below
-        if not more:
-            break
-        below |= more
-    below.discard(os.getpid())
+    below, parents = set(), [os.getpid()]
+    while parents:
+        for pid in _children(parents.pop()):
+            if pid not in below:
+                below.add(pid)
+                parents.append(pid)
     return {pid: _command_line(pid) for pid in below}
+
+
+def _children(parent):
+    """Return the processes that any thread of a process has started and not yet waited for."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{parent}/task"):
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{parent}/task/{thread}/children") as file,
+            ):
+                found += map(int, file.read().split())
+    return found
 
 
 def _command_line(pid):
