@@ -19,7 +19,7 @@ SIZES = [0, 1, ITEM_SIZE - 1, ITEM_SIZE, ITEM_SIZE + 1, 16_383, 16_384, 16_385, 
 
 # As slots tell them, but for bytes: text, packed, pickled, arrays, parts, and what nobody knows.
 BYTES_KIND = 1
-OTHER_KINDS = [0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255, 0xFFFF, 2**32 - 1]
+OTHER_KINDS = [0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255, 0xFFFF]
 
 # Ends a program at once that unpickles: by the interpreter's own account, or by any name that does.
 # Pickling is found by its names alone.
@@ -134,12 +134,6 @@ class TestPut:
         ):
             with pytest.raises(TypeError):
                 call()
-        assert queue.qsize() == 0
-
-    def test_an_array_of_objects_is_refused(self, create):
-        queue = create(serializer="bytes")
-        with pytest.raises((TypeError, ValueError)):
-            queue.put(numpy.array([object()], dtype=object))
         assert queue.qsize() == 0
 
     def test_arrays_come_as_their_bytes(self, create):

@@ -1,11 +1,13 @@
 """Writing into the queue's own memory: what is published, what is aborted."""
 
 import gc
+from pickle import PickleBuffer
 
 import numpy
 import pytest
 
-from tests import views
+from tests import support, views
+from tests.support import LIMIT
 from tests.views import (
     address_of,
     assert_as_new,
@@ -84,7 +86,7 @@ class TestBytes:
 
 
 class TestArrays:
-    @pytest.mark.parametrize("shape", [0, 1, 5, (0, 7), (3, 4, 5), (1080, 1920, 3), (4096, 4), ()])
+    @pytest.mark.parametrize("shape", [0, 1, 5, (0, 7), (3, 4, 5), (108, 192, 3), (4096, 4), ()])
     @pytest.mark.parametrize("dtype", ["uint8", ">f4", "complex128", "M8[ns]", "U3", "a record"])
     def test_it_is_that_array(self, queue, shape, dtype):
         if dtype == "a record":
@@ -252,8 +254,76 @@ class TestEnding:
             reservation.commit()
 
 
+# What may still use the memory of an array that was handed out, when no name of it is left.
+DERIVED = {
+    "a slice": lambda a: a[10:20],
+    "a row": lambda a: a.reshape(512, -1)[3],
+    "a transposed one": lambda a: a.reshape(512, -1).T,
+    "bytes of it": lambda a: a.view("uint8"),
+    "a memoryview": memoryview,
+    "a part of a memoryview": lambda a: memoryview(a)[10:20],
+    "a PickleBuffer": PickleBuffer,
+    "an array from its buffer": lambda a: numpy.frombuffer(a, "uint32"),
+    "a flat iterator": lambda a: a.flat,
+}
+
+
+def _scribble(derived):
+    if isinstance(derived, PickleBuffer):
+        derived = derived.raw()
+    if isinstance(derived, memoryview):
+        derived = numpy.asarray(derived)
+    try:
+        derived[:] = 9
+    except (ValueError, IndexError):
+        pass  # it is of no use any more
+
+
+def _end(reservation, end):
+    """End a reservation that nobody else refers to."""
+    if end == "with":
+        with reservation:
+            pass
+    elif end != "drop":
+        getattr(reservation, end)()
+
+
+def _use_after(queue, derive, end):
+    """Write to what was derived from an array that is gone; return whether items are whole."""
+    reservation = queue.reserve_array(MEGABYTE // 4, "uint32")
+    reservation.buffer[:] = numbered(1, MEGABYTE)
+    derived = derive(reservation.buffer)
+    _end(reservation, end)
+    del reservation
+    if end in ("abort", "drop"):
+        queue.put(numbered(1, MEGABYTE))
+    _scribble(derived)
+    is_whole = is_numbered(queue.get(timeout=LIMIT), 1, MEGABYTE)
+    for number in range(4):
+        queue.put(numbered(number, MEGABYTE))
+        _scribble(derived)
+        is_whole &= is_numbered(queue.get(timeout=LIMIT), number, MEGABYTE)
+    del derived
+    gc.collect()
+    return is_whole, used_bytes(queue)
+
+
 class TestStillInUse:
     """What others still use stays theirs; what is published is as it was at that moment."""
+
+    @pytest.mark.parametrize("name", DERIVED)
+    @pytest.mark.parametrize("end", ["commit", "with", "abort", "drop"])
+    def test_whatever_is_left_of_an_array_harms_no_item(self, queue, name, end):
+        # In a child: what is wrong here may corrupt the heap.
+        assert support.run_in_fork(_use_after, queue, DERIVED[name], end) == (True, 0)
+
+    def test_a_name_that_was_given_up_within_the_context(self, queue):
+        with queue.reserve_array(MEGABYTE // 4, "uint32") as array:
+            array[:] = numbered(1, MEGABYTE)
+            part = array[10:20]
+            del array
+        part[:] = 0
+        assert is_numbered(queue.get(), 1, MEGABYTE)
 
     def test_a_slice_of_an_array(self, queue):
         with queue.reserve_array(MEGABYTE // 4, "uint32") as array:

@@ -21,7 +21,7 @@ CONSUMERS = 2
 CAPACITY = 48
 # Nobody receives anything for so long: something hangs.
 STALL_SECONDS = 30
-LONGEST_CALM_SECONDS = 0.25
+LONGEST_CALM_SECONDS = 0.12
 MEGABYTE = 1 << 20
 
 
