@@ -280,10 +280,10 @@ def _scribble(derived):
 
 
 def _end(reservation, end):
-    """End a reservation that nobody else refers to."""
+    """End a reservation."""
     if end == "with":
-        with reservation:
-            pass
+        with reservation as array:
+            assert array[0] == 1
     elif end != "drop":
         getattr(reservation, end)()
 

@@ -22,7 +22,7 @@ def test_a_soak_of_some_seconds_finds_nothing(programs, tmp_path):
     report = tmp_path / "report.json"
     arguments = ["--seconds", SECONDS, "--seed", seed, "--report", report]
     process = programs.start(program, *arguments)
-    print(programs.finish(process, limit=SECONDS + LIMIT))
+    print(programs.finish(process, limit=SECONDS + 2 * LIMIT))
     account = json.loads(report.read_text())
     assert account["seed"] == seed
     assert account["problems"] == []
