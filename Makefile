@@ -7,6 +7,8 @@ EXTRAS ?= dev
 PYTHONS ?= 3.10 3.11 3.12 3.13
 # Workers at a time in `make compat`; mostly they wait.
 COMPAT_JOBS ?= 2
+# How long `make soak` takes; ARGS="--seed N" repeats a run.
+SOAK_SECONDS ?= 600
 
 # Nothing of the caller's Python set-up may leak into ours.
 unexport PYTHONPATH
@@ -25,7 +27,7 @@ FLAGS := $(strip debug=$(SHMQUEUE_DEBUG) sanitize=$(SHMQUEUE_SANITIZE) cc=$(CC))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all compat check lint format bench docs-table clean distclean FORCE
+.PHONY: help build demo test test-all soak compat check lint format bench docs-table clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
@@ -82,6 +84,9 @@ test-all: ## the test suite on each Python of PYTHONS that is here
 	done; \
 	test -z "$$left_out" || echo "not found, so not tested:$$left_out"; \
 	test -z "$$failed" || { echo "failed on:$$failed" >&2; exit 1; }
+
+soak: $(READY) ## ten minutes of random work, forks and kills; writes docs/soak.md
+	$(PY) -m tests.soak --seconds $(SOAK_SECONDS) --report docs/soak.md $(ARGS)
 
 compat: ## CPython's own tests against our queues, on each Python of PYTHONS; writes docs/compat.md
 	@rm -rf build/compat; failed=; left_out=; lenders=; outcomes=; page="--markdown docs/compat.md"; \
