@@ -11,7 +11,10 @@ ROWS = [
     ("Items put", lambda told: f"{told['items_put']:,}"),
     ("Items received, whole and in order", lambda told: f"{told['got']:,}"),
     ("Bytes received", lambda told: f"{told['bytes_got'] / 1e9:.1f} GB"),
-    ("Lost with a killed consumer (at most)", lambda t: f"{t['lost']:,} ({t['may_be_lost']:,})"),
+    (
+        "In the hands of killed consumers (at most)",
+        lambda t: f"{t['lost']:,} ({t['may_be_lost']:,})",
+    ),
     ("Large items viewed in place", lambda told: f"{told['items_viewed']:,}"),
     ("Large items copied out", lambda told: f"{told['items_copied']:,}"),
     ("Kept and looked at again", lambda told: f"{told['kept']:,}"),

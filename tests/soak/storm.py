@@ -185,6 +185,8 @@ def soak(seconds, seed, tell=lambda line: None):
         accounts = {side.name: side.account() for side in sides}
     finally:
         forks.end()
+        with contextlib.suppress(SoakError):
+            _reap_orphans(set(), block=True)
         named.close()
         named.unlink()
         nameless.close()

@@ -4,11 +4,13 @@ What a process did stands in memory that survives its death: a producer notes wh
 for, a consumer how many items the call that it is in may take, and how many it got.
 """
 
+import contextlib
 import gc
 import mmap
 import os
 import random
 import time
+import traceback
 from queue import Empty, Full
 
 from tests.soak import items
@@ -249,8 +251,6 @@ class Consumer:
             self._live_as_child(random.Random(seed))
             code = 0
         except BaseException:
-            import traceback
-
             traceback.print_exc()
         finally:
             os._exit(code)
@@ -264,7 +264,8 @@ class Consumer:
         self._rng = rng
         while self._kept:
             self._drop()
-        self._queue.reserve(items.random_size(rng), timeout=PATIENCE_SECONDS).abort()
+        with contextlib.suppress(Full):
+            self._queue.reserve(items.random_size(rng), timeout=PATIENCE_SECONDS).abort()
 
     def _reap(self, block):
         for pid in list(self._children):
