@@ -207,7 +207,7 @@ def test_what_is_asked_for_in_place_is_copied_under_pressure_too(programs):
     _assert_free(report["dropped"])
 
 
-@pytest.mark.parametrize("size", ["30_000", "300_000", "MEGABYTE + 4", "5 * MEGABYTE"])
+@pytest.mark.parametrize("size", ["30_000", "300_000", "MEGABYTE + 4", "3 * MEGABYTE"])
 def test_a_window_of_arrays_slides_over_items_of_every_size(programs, size):
     """The last few are kept always, in blocks and out of them, and each block is used again."""
     report = _run(
