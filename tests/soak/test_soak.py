@@ -2,10 +2,12 @@
 
 import json
 import os
+import pathlib
 import secrets
 
 from tests.support import LIMIT
 
+ROOT = str(pathlib.Path(__file__).parents[2])
 SECONDS = float(os.environ.get("SHMQUEUE_SOAK_SECONDS", "5"))
 
 
@@ -14,7 +16,7 @@ def test_a_soak_of_some_seconds_finds_nothing(programs, tmp_path):
     program = f"""
         import sys
         from pathlib import Path
-        sys.path.insert(0, {os.getcwd()!r})
+        sys.path.insert(0, {ROOT!r})
         sys.argv[0] = "soak"
         import runpy
         runpy.run_module("tests.soak", run_name="__main__")
