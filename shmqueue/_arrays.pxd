@@ -59,11 +59,11 @@ cdef size_t array_bytes_in_place(const char *data, Py_ssize_t size) noexcept
 # raw bytes, ValueError for negative or overflowing sizes.
 cdef tuple array_head(object shape, object dtype)
 
-# Empty the exact ndarray in place: its shape becomes (0,) and it lets go of its memory. Only if
+# Empty the exact ndarray in place: its first length becomes 0 and it lets go of its memory. Only if
 # nobody but the caller, by one reference, and at most so many others refer to it; so the caller is
 # to pass a local variable, since an attribute costs a reference during the call. What was made of
 # an array that is a view of another refers to that one: so nobody else may refer to it. Counts
-# can't tell a variable from what uses the memory by way of it, such as a tensor: for these the
-# array keeps `keeper`, which keeps the memory mapped. Tells whether it was done; if not, nothing
-# has changed.
+# can't tell a variable from what uses the memory by way of it, such as a tensor or an iterator: for
+# these the array keeps `keeper`, which keeps the memory mapped. Tells whether it was done; if not,
+# nothing has changed.
 cdef bint let_go_of_array(object array, Py_ssize_t others, object keeper) noexcept

@@ -24,7 +24,7 @@ from libc.string cimport memcpy, memset, strcmp
 cimport cython
 
 from shmqueue._buffers cimport Run, copy_unlocked, fresh_run, run_of
-from shmqueue._packed cimport SHMQ_FREE_THREADED, Py_INCREF, Py_TYPE
+from shmqueue._packed cimport SHMQ_FREE_THREADED, Py_DECREF, Py_INCREF, Py_TYPE
 from shmqueue._payload cimport (
     IN_PLACE_BYTES, KIND_ARRAY, PART_ALIGNMENT, Payload, Piece, payload_clear, payload_init,
 )
@@ -66,7 +66,6 @@ cdef object _numpy = None
 cdef object _make_ndarray = None
 cdef object _empty = None
 cdef object _dtype = None
-cdef object _set_state = None
 
 
 cdef bint is_unmet_ndarray(PyTypeObject *kind) noexcept:
@@ -92,11 +91,10 @@ cdef object ndarray_if_met():
 
 cdef int _meet_numpy(object numpy) except -1:
     """Remember what is needed of numpy, once it is known that arrays are as they are thought."""
-    global _numpy, _make_ndarray, _empty, _dtype, _set_state, ndarray_type
+    global _numpy, _make_ndarray, _empty, _dtype, ndarray_type
     if not _fields_are_as_thought(numpy):
         return 0
     _numpy, _make_ndarray, _empty, _dtype = numpy, numpy.ndarray, numpy.empty, numpy.dtype
-    _set_state = numpy.ndarray.__setstate__
     ndarray_type = <PyTypeObject *>_make_ndarray
     return 0
 
@@ -412,13 +410,12 @@ cdef bint let_go_of_array(object array, Py_ssize_t others, object keeper) noexce
         return False
     if fields.base is not NULL and is_ndarray(Py_TYPE(fields.base)) and Py_REFCNT(fields.base) > 1:
         return False
-    try:
-        _set_state(array, (1, (0,), <object>fields.dtype, False, b""))
-    except Exception:
+    if fields.base is NULL or fields.ndim < 1:
         return False
-    if fields.base is not NULL or fields.ndim != 1 or fields.shape[0] != 0:
-        return False
+    # Nothing else of it changes: what holds its address, an iterator say, still leads to memory.
+    fields.shape[0] = 0
     Py_INCREF(<PyObject *>keeper)
+    Py_DECREF(fields.base)
     fields.base = <PyObject *>keeper
     return True
 

@@ -29,7 +29,7 @@ cdef class Loan:
     cdef uint8_t *memory    # of the payload: where it is copied from, or what is lent
     cdef readonly uint64_t size
     cdef readonly uint32_t kind
-    cdef bint is_opened     # code of the item's may have run
+    cdef bint has_run_code  # of the item's own: loading it isn't tried a second time
 
     cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1
     cdef bint lend(self) except -1

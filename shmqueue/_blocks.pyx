@@ -12,12 +12,13 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from shmqueue._buffers cimport copy_unlocked, fresh_bytes
+from shmqueue._buffers cimport Run, copy_unlocked, fresh_bytes, fresh_run
 from shmqueue._codec cimport (
     KIND_ARRAY,
     KIND_BYTEARRAY,
     KIND_BYTES,
     KIND_PARTS,
+    KIND_PICKLE,
     Payload,
     decode,
     decode_in_place,
@@ -113,8 +114,6 @@ cdef class Loan:
 
     cdef bint lend(self) except -1:
         """Have `memory` be what objects may use, in place; False if they rather shouldn't."""
-        if self.loan.is_lent:
-            return True
         if not shmq_loan_lend(self.loan):
             return False
         self.memory = shmq_loan_memory(self.loan)
@@ -149,18 +148,22 @@ cdef class Loan:
 cdef object open_loan(Loan loan, bint copy):
     """Make the item of a block that was taken from the ring.
 
-    Afterwards the block is given back, or in the hands of the item. If it fails, it may be tried
-    again.
+    Afterwards the block is given back, or in the hands of the item. After an error it may be tried
+    again; what the first attempt made in place, if anything, keeps the memory, and the second one
+    copies.
     """
     cdef Attachment attachment = loan.attachment
     cdef const char *data = <const char *>loan.memory
+    cdef bint was_lent = loan.loan.is_lent
     cdef uint64_t lent
+    cdef Run run
     attachment.see_to_views()
     attachment.settle_pool(loan.size)
     lent = in_place_bytes(loan.kind, data, loan.size)
     # What keeps a block for a small part of it is rather copied.
-    if not copy and lent > 0 and 2 * lent >= loan.loan.block_bytes and loan.lend():
-        loan.is_opened = True
+    if (not copy and not was_lent and lent > 0 and 2 * lent >= loan.loan.block_bytes
+            and loan.lend()):
+        loan.has_run_code = loan.kind == KIND_PARTS
         item = decode_in_place(loan.kind, <const char *>loan.memory, loan.size, loan)
         shmq_count_large(attachment.view, True)
         return item
@@ -169,16 +172,19 @@ cdef object open_loan(Loan loan, bint copy):
     elif loan.kind == KIND_ARRAY or loan.kind == KIND_BYTEARRAY:
         item = decode(loan.kind, data, loan.size)
     elif loan.kind == KIND_PARTS:
-        loan.is_opened = True
-        item = decode(loan.kind, data, loan.size)
+        run = fresh_run(loan.size)
+        copy_unlocked(run.data, data, loan.size)
+        loan.has_run_code = True
+        item = decode_in_place(loan.kind, run.data, loan.size, run)
     else:
         # Their decoders look twice at some of it: from memory that nobody else can write to.
         private = copy_of_loan(loan)
-        loan.is_opened = True
+        loan.has_run_code = loan.kind == KIND_PICKLE
         item = decode(loan.kind, PyBytes_AS_STRING(private), loan.size)
     if lent > 0:
         shmq_count_large(attachment.view, False)
-    loan.end()
+    if not was_lent:
+        loan.end()
     return item
 
 

@@ -522,15 +522,17 @@ cdef class Attachment:
 
     cdef int see_to_views(self) except -1:
         """Before large items are got: how much of the pool all processes together may view."""
-        if self.view.own_views == NULL:
-            with _process_lock:
-                if self.view.own_views == NULL:
-                    # A quarter of what there can be.
-                    room = min(memory.headroom_bytes(), self.view.pool_limit_bytes)
-                    if self.file_system_bytes > 0:
-                        room = min(room, self.file_system_bytes)
-                    self.view.view_limit_bytes = room // 4
-                    shmq_views_begin(self.view, True)
+        if self.view.view_limit_bytes > 0 and self.view.own_views != NULL:
+            return 0
+        with _process_lock:
+            if self.view.view_limit_bytes == 0:
+                # A quarter of what there can be.
+                room = min(memory.headroom_bytes(), self.view.pool_limit_bytes)
+                if self.file_system_bytes > 0:
+                    room = min(room, self.file_system_bytes)
+                self.view.view_limit_bytes = max(room // 4, 1)
+            if self.view.own_views == NULL:
+                shmq_views_begin(self.view, True)
         return 0
 
     def _raise_no_memory(self, wanted):

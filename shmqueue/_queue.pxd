@@ -7,6 +7,9 @@ from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport shmq_taken
 
 
+cdef int raise_kept(tuple kept) except -1
+
+
 cdef class ObjectQueue:
     cdef Attachment attachment
     cdef str label

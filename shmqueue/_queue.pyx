@@ -389,14 +389,15 @@ cdef class ObjectQueue:
         cdef tuple kept
         try:
             kept = self._take_large(attachment, taken, AT_ONCE)
-        except (Empty, CorruptSegmentError) as error:
-            if not isinstance(error, Empty):
-                self._keep(attachment, (0, b""))
+        except Empty:
+            return False
+        except CorruptSegmentError as error:
+            self._keep(attachment, (0, error))  # passed over already
             return False
         try:
             items.append(self._deliver(kept, copy))
         except BaseException as error:
-            self._keep(attachment, kept)
+            self._keep(attachment, _to_keep(error, kept))
             _interrupt_again(error)
             return False
         return True
@@ -428,6 +429,7 @@ cdef class ObjectQueue:
     cdef object _deliver(self, tuple kept, bint copy):
         """Make the item of a payload: bytes, or a loan."""
         cdef uint32_t kind = kept[0]
+        raise_kept(kept)
         if self.policy == POLICY_BYTES and kind != KIND_BYTES:
             self._raise_not_bytes(kind)
         if type(kept[1]) is Loan:
@@ -442,8 +444,8 @@ cdef class ObjectQueue:
         """Deliver; where there was no memory to begin with, the next get tries again."""
         try:
             return self._deliver(kept, copy)
-        except MemoryError:
-            if type(kept[1]) is Loan and not (<Loan>kept[1]).is_opened:
+        except MemoryError as error:
+            if _may_retry(error, kept):
                 self._keep_first(attachment, kept)
             raise
 
@@ -454,12 +456,14 @@ cdef class ObjectQueue:
             # Taken first: decoding may let another thread in, which then takes the next one.
             kept = pending.pop(0)
             try:
-                items.append(self._deliver_or_keep(attachment, kept, copy))
+                if not items:
+                    items.append(self._deliver_or_keep(attachment, kept, copy))
+                else:
+                    items.append(self._deliver(kept, copy))
             except BaseException as error:
                 if not items:
                     raise
-                if kept not in pending:
-                    pending.insert(0, kept)
+                self._keep_first(attachment, _to_keep(error, kept))
                 _interrupt_again(error)
                 return 0
         return 0
@@ -582,6 +586,34 @@ cdef object _dumped(object dumps, object item):
         f"the serializer's dumps returned {type(data).__name__!r} for an item of type"
         f" {type(item).__name__!r}; it must return bytes, a bytearray, a memoryview or a str"
     )
+
+
+cdef int raise_kept(tuple kept) except -1:
+    """Raise what an item failed with, if that was kept in its place."""
+    if isinstance(kept[1], BaseException):
+        raise kept[1]
+    return 0
+
+
+cdef bint _may_retry(object error, tuple kept) except -1:
+    """Whether an item that could not be made is still there, and only wants memory."""
+    cdef Loan loan
+    if not isinstance(error, MemoryError) or type(kept[1]) is not Loan:
+        return False
+    loan = kept[1]
+    return loan.loan != NULL and not loan.has_run_code
+
+
+cdef tuple _to_keep(object error, tuple kept):
+    """What to keep, for the next call, of an item that failed behind good ones: it, or its error.
+
+    Bytes can be loaded again; a block only where that was not begun, or was merely interrupted.
+    """
+    if type(kept[1]) is bytes or _may_retry(error, kept):
+        return kept
+    if not isinstance(error, Exception) and type(kept[1]) is Loan and (<Loan>kept[1]).loan != NULL:
+        return kept
+    return 0, error
 
 
 cdef int _interrupt_again(error) except -1:

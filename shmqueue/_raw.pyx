@@ -13,7 +13,7 @@ from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, Payload, encode_bytes
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_taken
-from shmqueue._queue cimport ObjectQueue
+from shmqueue._queue cimport ObjectQueue, raise_kept
 from shmqueue._reservations cimport reserve_array, reserve_bytes
 
 
@@ -102,8 +102,9 @@ cdef class RawQueue(ObjectQueue):
         queue.Empty, ValueError, CorruptItemError
             As in `get`.
         """
-        payload = self._next_bytes(self._open(), deadline_ns_of(block, timeout))
-        return copy_of_loan(<Loan>payload) if type(payload) is Loan else payload
+        cdef Attachment attachment = self._open()
+        payload = self._next_bytes(attachment, deadline_ns_of(block, timeout))
+        return self._copied(attachment, payload) if type(payload) is Loan else payload
 
     def get_into(self, buffer, block=True, timeout=None):
         """Take the oldest item, which must be bytes, into a buffer of the caller's.
@@ -168,7 +169,7 @@ cdef class RawQueue(ObjectQueue):
         if type(payload) is Loan:
             attachment.see_to_views()
             if not (<Loan>payload).lend():
-                payload = bytearray(copy_of_loan(<Loan>payload))
+                payload = bytearray(self._copied(attachment, payload))
         else:
             payload = bytearray(payload)
         item.view = memoryview(payload)
@@ -251,8 +252,17 @@ cdef class RawQueue(ObjectQueue):
         self._check_bytes(attachment, kept)
         return kept[1]
 
+    cdef bytes _copied(self, Attachment attachment, Loan loan):
+        """The bytes of a block; without memory for them, the next get tries again."""
+        try:
+            return copy_of_loan(loan)
+        except MemoryError:
+            self._keep_first(attachment, (KIND_BYTES, loan))
+            raise
+
     cdef int _check_bytes(self, Attachment attachment, tuple kept) except -1:
         """Raise, and keep the item, if it is not bytes."""
+        raise_kept(kept)
         if kept[0] == KIND_BYTES:
             return 0
         if self.policy == POLICY_BYTES:

@@ -14,9 +14,10 @@ cdef Reservation reserve_array(ObjectQueue queue, object shape, object dtype, ui
 cdef class Reservation:
     cdef ObjectQueue queue
     cdef Attachment attachment
-    cdef Loan loan              # None: small, in memory of its own
+    cdef Loan loan              # None: in private memory
     cdef object _buffer         # what the user writes to; None once it was taken away
-    cdef bytearray small        # the memory of small ones
+    cdef bytearray private
+    cdef uint64_t epoch         # of the process that made it
     cdef uint64_t deadline_ns
     cdef uint64_t size          # of the payload: a head, perhaps, and the data
     cdef uint32_t kind
@@ -25,6 +26,8 @@ cdef class Reservation:
 
     cdef object _memory(self, object size, uint32_t kind)
     cdef int _check_open(self) except -1
+    cdef int _decide(self, str fate) except -1
+    cdef int _give_up(self) except -1
     cdef bint _let_go(self) except -1
     cdef uint32_t _block_to_put(self) except? 0xFFFFFFFF
     cdef int _put(self, uint64_t size) except -1

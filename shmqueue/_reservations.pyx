@@ -20,7 +20,6 @@ from shmqueue._codec cimport (
 from shmqueue._protocol cimport shmq_block_ref, shmq_record
 from shmqueue._queue cimport ObjectQueue
 
-import errno
 import operator
 
 from shmqueue._packed cimport SHMQ_FREE_THREADED
@@ -52,19 +51,20 @@ cdef class Reservation:
         if size > self.attachment.view.pool_limit_bytes:
             self.attachment._raise_no_memory(size)
         self.size = size
-        if size < IN_PLACE_BYTES and size <= self.attachment.item_size:
-            self.small = bytearray(size)
-            return self.small
-        loan = Loan(self.attachment)
-        self.attachment.block_take(self.size, &block, self.deadline_ns, &self.queue.closed_flag)
-        loan.begin(block, self.size, kind, True)
-        if not loan.lend():
-            raise OSError(
-                errno.ENOMEM,
-                f"cannot map the memory of {self.attachment.path} for use; is RLIMIT_AS set?",
+        self.epoch = self.attachment.view.epoch
+        if size >= IN_PLACE_BYTES or size > self.attachment.item_size:
+            loan = Loan(self.attachment)
+            self.attachment.block_take(
+                self.size, &block, self.deadline_ns, &self.queue.closed_flag
             )
-        self.loan = loan
-        return loan
+            loan.begin(block, self.size, kind, True)
+            if loan.lend():
+                self.loan = loan
+                return loan
+        # Small; or its addresses are not to be had now, as where an array is that was in use when
+        # this process forked.
+        self.private = bytearray(size)
+        return self.private
 
     @property
     def buffer(self):
@@ -114,11 +114,12 @@ cdef class Reservation:
             if not 0 <= nbytes <= self.size:
                 raise ValueError(f"nbytes must be between 0 and {self.size}, not {nbytes}")
             size = nbytes
+        self._decide("is being published")
         try:
             self._put(size)
         except BaseException:
-            if self.fate is None:
-                self.abort()
+            self._give_up()
+            self.fate = "was given up already"
             raise
         self.fate = "was published already"
 
@@ -130,16 +131,27 @@ cdef class Reservation:
         ValueError
             If it was published or given up already.
         """
-        self._check_open()
-        self.fate = "was given up already"
-        if not self._let_go() and self.loan is not None:
-            self.loan.keep()
-        self.loan = None
-        self.small = None
+        self._decide("was given up already")
+        self._give_up()
 
     cdef int _check_open(self) except -1:
         if self.fate is not None:
             raise ValueError(f"the reservation {self.fate}")
+        return 0
+
+    cdef int _decide(self, str fate) except -1:
+        """Close it, for one caller only, whichever thread comes first."""
+        with cython.critical_section(self):
+            self._check_open()
+            self.fate = fate
+        return 0
+
+    cdef int _give_up(self) except -1:
+        """Leave the memory to who still uses it, or to the queue."""
+        if self._buffer is not None and not self._let_go() and self.loan is not None:
+            self.loan.keep()
+        self.loan = None
+        self.private = None
         return 0
 
     cdef bint _let_go(self) except -1:
@@ -159,7 +171,7 @@ cdef class Reservation:
             except BufferError:
                 return False
         else:
-            keeper = self.attachment if self.small is None else self.small
+            keeper = self.attachment if self.private is None else self.private
             if not let_go_of_array(buffer, others, keeper):
                 return False
         # What was made of the buffer, such as a part of a memoryview, has a reference of its own.
@@ -171,19 +183,20 @@ cdef class Reservation:
         cdef uint32_t block
         if self.queue.closed_flag:
             self.queue._raise_closed()
-        if self.small is not None:
-            self._let_go()
-            return self._put_in_slot(PyByteArray_AS_STRING(self.small), size)
-        if not self.loan.is_ours():
+        if not self.attachment.is_mine() or self.attachment.view.epoch != self.epoch:
             raise ValueError(
                 "another process made the reservation, from which this one was forked: only that"
                 " one can publish it"
             )
+        if self.private is not None and size <= self.attachment.item_size:
+            self._let_go()
+            return self._put_in_slot(PyByteArray_AS_STRING(self.private), size)
+        if size == 0:
+            # A slot without payload: no block refers to nothing.
+            self._give_up()
+            return self._put_in_slot(NULL, 0)
         block = self._block_to_put()
         self.loan = None
-        if size == 0:
-            self.attachment.block_drop(block)
-            return self._put_in_slot(NULL, 0)
         refer_to_block(block, size, self.kind, &ref, &record)
         record.data = &ref
         try:
@@ -197,13 +210,19 @@ cdef class Reservation:
         """The block with the item: the reserved one, or a copy if that is still in use."""
         cdef uint32_t block
         cdef uint8_t *target
+        cdef const void *source
         if self._let_go():
             return self.loan.take_block()
-        self.loan.keep()
+        if self.loan is None:
+            source = PyByteArray_AS_STRING(self.private)
+        else:
+            self.attachment.see_to_views()
+            self.loan.keep()
+            source = self.loan.memory
         target = self.attachment.block_take(
             self.size, &block, self.deadline_ns, &self.queue.closed_flag
         )
-        copy_unlocked(target, self.loan.memory, self.size)
+        copy_unlocked(target, source, self.size)
         return block
 
     cdef int _put_in_slot(self, const char *data, uint64_t size) except -1:

@@ -97,6 +97,21 @@ static inline int shmq_loan_remap(shmq_loan *loan, int now) {
   return 1;
 }
 
+/* The same where the file can't be reached any more: copies it to anonymous memory and moves that
+ * there. What another thread wrote meanwhile would be lost: for a child, which has one. */
+static inline void shmq_loan_copy_away(shmq_loan *loan) {
+  uint8_t *memory = shmq_loan_memory(loan);
+  void *copy = mmap(NULL, loan->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (copy == MAP_FAILED) return;
+  memcpy(copy, memory, loan->bytes);
+  if (mremap(copy, loan->bytes, loan->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, memory) == MAP_FAILED) {
+    munmap(copy, loan->bytes);
+    return;
+  }
+  loan->is_remapped = 1;
+  loan->view->remapped_loans++;
+}
+
 /* Does memory of this process that is not the pool's any more lie there? Under the lock. */
 static inline int shmq_is_remapped(const shmq_view *view, uint64_t offset, uint64_t bytes) {
   if (view->remapped_loans == 0) return 0;
@@ -143,10 +158,8 @@ static inline int shmq_loan_lend(shmq_loan *loan) {
   pthread_mutex_lock(&shmq_loans_lock);
   loan->is_lent =
       shmq_map_lent_pool(view) && !shmq_is_remapped(view, loan->offset, loan->bytes);
-  if (loan->is_lent && !loan->is_draft) {
-    loan->is_counted = 1;
-    shmq_viewed_add(view, loan->block_bytes);
-  }
+  if (loan->is_lent && !loan->is_draft)
+    loan->is_counted = (uint32_t)shmq_viewed_add(view, loan->block_bytes);
   pthread_mutex_unlock(&shmq_loans_lock);
   return (int)loan->is_lent;
 }
@@ -190,18 +203,16 @@ static inline uint32_t shmq_loan_take_block(shmq_loan *loan) {
 /* Makes a draft a view: its memory stays with the objects that use it. */
 static inline void shmq_loan_keep(shmq_loan *loan) {
   pthread_mutex_lock(&shmq_loans_lock);
+  if (loan->is_draft && shmq_loan_is_ours(loan))
+    loan->is_counted = (uint32_t)shmq_viewed_add(loan->view, loan->block_bytes);
   loan->is_draft = 0;
-  if (shmq_loan_is_ours(loan)) {
-    loan->is_counted = 1;
-    shmq_viewed_add(loan->view, loan->block_bytes);
-  }
   pthread_mutex_unlock(&shmq_loans_lock);
 }
 
 /* ---- forks --------------------------------------------------------------------------------------- */
 
 /* In the order of the table above. Where the system refuses the memory, a view stays as it is: its
- * block is held until the parent drops it, and what the child sees may change then. */
+ * block is held until the parent drops it. The child tries again, for what it sees from then on. */
 static void shmq_loans_before_fork(void) {
   pthread_mutex_lock(&shmq_loans_lock);
   for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next)
@@ -214,7 +225,7 @@ static void shmq_loans_after_fork_in_parent(void) { pthread_mutex_unlock(&shmq_l
 static void shmq_loans_after_fork_in_child(void) {
   for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next) {
     if (loan->block == SHMQ_NO_BLOCK) continue;
-    if (loan->is_lent) shmq_loan_remap(loan, 0);
+    if (loan->is_lent && !shmq_loan_remap(loan, 0)) shmq_loan_copy_away(loan);
     loan->block = SHMQ_NO_BLOCK;
     loan->is_counted = 0;
   }

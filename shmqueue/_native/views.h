@@ -91,20 +91,21 @@ static inline int shmq_may_view(const shmq_view *view, uint64_t bytes) {
   return shmq_viewed_is_within(view, sum, bytes);
 }
 
-static inline void shmq_viewed_add(const shmq_view *view, uint64_t bytes) {
+/* Counts a block that is viewed from now on; 0 where there is no row to count it in. */
+static inline int shmq_viewed_add(const shmq_view *view, uint64_t bytes) {
   shmq_end *pool = shmq_pool_end(view);
-  if (view->own_views == NULL) return;
+  if (view->own_views == NULL) return 0;
   /* relaxed, all of these: hints. The sum first: killed in between it is too large, which is found
    * out when the limit is reached. */
   fetch_add_relaxed(&pool->viewed_bytes, bytes);
   fetch_add_relaxed(&pool->viewed_blocks, 1);
   fetch_add_relaxed(&view->own_views->bytes, bytes);
   fetch_add_relaxed(&view->own_views->blocks, 1);
+  return 1;
 }
 
 static inline void shmq_viewed_subtract(const shmq_view *view, uint64_t bytes) {
   shmq_end *pool = shmq_pool_end(view);
-  if (view->own_views == NULL) return;
   /* relaxed, all of these: hints, in the other order for the same reason. */
   fetch_add_relaxed(&view->own_views->bytes, 0 - bytes);
   fetch_add_relaxed(&view->own_views->blocks, (uint64_t)-1);
