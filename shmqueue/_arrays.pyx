@@ -174,7 +174,9 @@ cdef inline _Known _known_of(PyObject *dtype):
     cdef _Known known = <_Known>_known_by_address.get(<uintptr_t>dtype)
     if known is None or (known.named is not None and not known.holds()):
         known = _known(<object>dtype, _dtypes.text_of(<object>dtype))
-        _remember(_known_by_address, <uintptr_t>dtype, known)
+        # Those without a text may hold what is not theirs alone: the strings of an array, metadata.
+        if known.text is not None:
+            _remember(_known_by_address, <uintptr_t>dtype, known)
     return known
 
 

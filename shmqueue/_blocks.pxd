@@ -33,6 +33,7 @@ cdef class Loan:
 
     cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1
     cdef bint lend(self) except -1
+    cdef int count(self, bint in_place) noexcept
     cdef int end(self) noexcept
     cdef bint is_ours(self) noexcept
     cdef uint32_t take_block(self) noexcept

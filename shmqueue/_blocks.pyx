@@ -119,6 +119,11 @@ cdef class Loan:
         self.memory = shmq_loan_memory(self.loan)
         return True
 
+    cdef int count(self, bint in_place) noexcept:
+        """Count it as an item that was got in place, or copied."""
+        shmq_count_large(self.attachment.view, in_place)
+        return 0
+
     cdef int end(self) noexcept:
         """Give the block back, if it is still held; nobody uses its memory any more."""
         if self.loan != NULL:
@@ -165,7 +170,7 @@ cdef object open_loan(Loan loan, bint copy):
             and loan.lend()):
         loan.has_run_code = loan.kind == KIND_PARTS
         item = decode_in_place(loan.kind, <const char *>loan.memory, loan.size, loan)
-        shmq_count_large(attachment.view, True)
+        loan.count(True)
         return item
     if loan.kind == KIND_BYTES:
         item = copy_of_loan(loan)
@@ -182,7 +187,7 @@ cdef object open_loan(Loan loan, bint copy):
         loan.has_run_code = loan.kind == KIND_PICKLE
         item = decode(loan.kind, PyBytes_AS_STRING(private), loan.size)
     if lent > 0:
-        shmq_count_large(attachment.view, False)
+        loan.count(False)
     if not was_lent:
         loan.end()
     return item

@@ -138,7 +138,8 @@ cdef int encode_bytes(object data, Payload *out) except -1:
 
 cdef bint _is_of_objects(object data) except -1:
     try:
-        return "O" in memoryview(data).format
+        # Without the names of fields, which may be any.
+        return "O" in "".join(memoryview(data).format.split(":")[::2])
     except (BufferError, ValueError):
         return False    # of a dtype that has no format, such as datetime64: not of objects
 

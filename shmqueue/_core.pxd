@@ -29,7 +29,7 @@ cdef class Attachment:
     # What has `dumps` and `loads`, if the serializer is a custom one.
     cdef public object custom
     cdef readonly bint named
-    cdef uint64_t file_system_bytes  # of the one that the segment is in; 0: not bounded by one
+    cdef uint64_t file_system_bytes  # of the one that the segment is in, if one bounds it
     cdef bint polls  # this process has asked for the poll descriptor
     cdef object __weakref__
 

@@ -15,22 +15,22 @@ from queue import Empty, Full
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport UINT64_MAX, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
     SHMQ_ASK, SHMQ_CLOSED, SHMQ_CORRUPT, SHMQ_DO_POLL, SHMQ_DO_SETTLE, SHMQ_END_DONE,
     SHMQ_END_HEAD0, SHMQ_END_POLLED, SHMQ_END_POOL, SHMQ_END_SHUT, SHMQ_END_TAIL, SHMQ_INTERRUPTED,
-    SHMQ_NEED, SHMQ_NO_BLOCK, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN, SHMQ_SYSTEM,
-    SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow, shmq_await_room, shmq_block_bytes,
-    shmq_block_free, shmq_block_take, shmq_deed, shmq_end_do, shmq_end_ring_all, shmq_epoch_begin,
-    shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_poll_fd_is_eventfd,
-    shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_is_to_settle, shmq_pool_settle,
-    shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends,
-    shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take, shmq_unfinished,
-    shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
-    shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
+    SHMQ_NEED, SHMQ_NO_BLOCK, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
+    SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
+    shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held, shmq_block_take,
+    shmq_deed, shmq_end_do, shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth,
+    shmq_has_room, shmq_header, shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back,
+    shmq_pool_is_to_settle, shmq_pool_settle, shmq_pool_trim, shmq_put, shmq_ring_trim,
+    shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_sweep_after_the_dead, shmq_take,
+    shmq_try_put, shmq_try_take, shmq_unfinished, shmq_view_forget_cursors, shmq_view_is_mine,
+    shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
 )
 
 from shmqueue import _format, memory
@@ -123,7 +123,7 @@ cdef class Attachment:
         if poll_fd >= 0:
             self.view.poll_inode = os.fstat(poll_fd).st_ino
         system = os.fstatvfs(fd)
-        self.file_system_bytes = system.f_blocks * system.f_frsize
+        self.file_system_bytes = system.f_blocks * system.f_frsize or UINT64_MAX
         status = os.fstat(fd)
         self.view.device = status.st_dev
         self.view.inode = status.st_ino
@@ -154,7 +154,8 @@ cdef class Attachment:
         # In a forked child that never used it, the seat and its page are the parent's.
         if self.view.epoch != 0 and shmq_view_is_mine(self.view):
             shmq_seat_leave(self.view)
-        if self.view.lent_pool != NULL:
+        # Where mapping it back failed, something else may be in its place by now.
+        if self.view.lent_pool != NULL and not self.view.lends_no_more:
             munmap(self.view.lent_pool, self.view.pool_limit_bytes)
         if self.view.base != NULL:
             munmap(self.view.base, self.view.mapped_bytes)
@@ -282,6 +283,7 @@ cdef class Attachment:
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const uint32_t *closed) except -1:
         cdef int status, error
+        cdef uint64_t epoch
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
@@ -290,12 +292,19 @@ cdef class Attachment:
         if self.view.capacity >= SHMQ_UNBOUNDED:
             deadline_ns = SHMQ_NO_DEADLINE
         shmq_waiter_init(&waiter, deadline_ns, count, closed)
+        epoch = self.view.epoch
         while True:
             with nogil:
                 status = shmq_put(self.view, records, count, &waiter)
             error = c_errno
             if status == SHMQ_INTERRUPTED:
                 self._look_at_signals(&waiter)
+                if self.view.epoch != epoch and records[0].flags & SHMQ_SLOT_IN_BLOCK:
+                    shmq_waiter_end(self.view, &waiter, True)
+                    raise ValueError(
+                        "this process was forked, by a signal handler, from one that was putting a"
+                        " large item: that one puts it"
+                    )
             elif status == SHMQ_ASK:
                 waiter.growth_is_refused = not self._allow_memory(&waiter)
             else:
@@ -497,13 +506,16 @@ cdef class Attachment:
 
     cdef int block_drop(self, uint32_t index) except -1:
         """Give a block back that was not put after all."""
-        shmq_block_free(self.view, index)
+        # A signal handler may have forked meanwhile: then it is the parent's, who puts it.
+        if shmq_view_is_mine(self.view) and shmq_block_is_held(self.view, index):
+            shmq_block_free(self.view, index)
         return 0
 
     cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1:
         """Copy the payload of a taken item out of its block, and give the block back."""
         cdef const uint8_t *source = shmq_block_bytes(self.view, taken.block, taken.length)
         if source == NULL:
+            shmq_block_free(self.view, taken.block)
             self._raise_for(SHMQ_CORRUPT)
         if taken.length < LARGE_COPY_BYTES:
             copy_out(buffer, source, taken.length)
@@ -527,10 +539,9 @@ cdef class Attachment:
         with _process_lock:
             if self.view.view_limit_bytes == 0:
                 # A quarter of what there can be.
-                room = min(memory.headroom_bytes(), self.view.pool_limit_bytes)
-                if self.file_system_bytes > 0:
-                    room = min(room, self.file_system_bytes)
-                self.view.view_limit_bytes = max(room // 4, 1)
+                self.view.view_limit_bytes = max(1, min(
+                    memory.headroom_bytes(), self.view.pool_limit_bytes, self.file_system_bytes
+                ) // 4)
             if self.view.own_views == NULL:
                 shmq_views_begin(self.view, True)
         return 0
@@ -539,20 +550,10 @@ cdef class Attachment:
         # What a batch took on the way, before it was refused, goes back.
         with nogil:
             shmq_ring_trim(self.view)
-        limits = f"{self.view.pool_limit_bytes} for all large items of this queue"
-        available = memory.headroom_bytes()
-        where = "to this machine or control group"
-        if self.named:
-            system = os.fstatvfs(self.view.fd)
-            if system.f_bavail * system.f_frsize <= available:
-                available = system.f_bavail * system.f_frsize
-                where = f"in {os.path.dirname(self.path)}"
-        else:
-            limits += f", {_format.region_limit_bytes(self.view.region_count)} for all small ones"
-        raise OSError(
-            errno.ENOSPC,
-            f"no shared memory for the item: wanted {wanted} bytes, available {available} {where};"
-            f" at most {limits}; the queue is as before",
+        ring_limit = None if self.named else _format.region_limit_bytes(self.view.region_count)
+        directory = os.path.dirname(self.path) if self.named else None
+        raise memory.shortage(
+            wanted, self.view.fd, directory, self.view.pool_limit_bytes, ring_limit
         )
 
     # ---- shutting down, being done, being polled ----

@@ -42,6 +42,7 @@ cdef extern from "_native/wait.h" nogil:
         shmq_views *own_views
         uint8_t *lent_pool
         uint64_t view_limit_bytes
+        uint32_t lends_no_more
         void *anchor
         uint64_t epoch
         int fd
@@ -186,6 +187,7 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_block_take(shmq_view *, uint64_t size, uint32_t *index, shmq_waiter *)
     uint8_t *shmq_block_bytes(const shmq_view *, uint32_t index, uint64_t size)
     void shmq_block_free(const shmq_view *, uint32_t index)
+    bint shmq_block_is_held(const shmq_view *, uint32_t index)
     uint64_t shmq_pool_trim(const shmq_view *, uint64_t keep_bytes)
     bint shmq_pool_is_to_settle(const shmq_view *, uint64_t item_bytes)
     void shmq_pool_settle(shmq_view *, uint64_t item_bytes)

@@ -5,7 +5,7 @@ An item is encoded before the tail is claimed and decoded after the head was mov
 Python ever happens while an owner word is held. What is larger than a slot goes through a block.
 """
 
-from queue import Empty, Full
+from queue import Full
 
 cimport cython
 
@@ -389,10 +389,11 @@ cdef class ObjectQueue:
         cdef tuple kept
         try:
             kept = self._take_large(attachment, taken, AT_ONCE)
-        except Empty:
-            return False
-        except CorruptSegmentError as error:
-            self._keep(attachment, (0, error))  # passed over already
+        except BaseException as error:
+            # Gone, or shut down, or closed: the next call finds out. Only this one can't:
+            if isinstance(error, CorruptSegmentError):
+                self._keep(attachment, (0, error))  # passed over already
+            _interrupt_again(error)
             return False
         try:
             items.append(self._deliver(kept, copy))
@@ -441,10 +442,10 @@ cdef class ObjectQueue:
         return item if self.loads is None else self.loads(item)
 
     cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy):
-        """Deliver; where there was no memory to begin with, the next get tries again."""
+        """Deliver; where it could not begin, the next get tries again."""
         try:
             return self._deliver(kept, copy)
-        except MemoryError as error:
+        except BaseException as error:
             if _may_retry(error, kept):
                 self._keep_first(attachment, kept)
             raise
@@ -596,9 +597,11 @@ cdef int raise_kept(tuple kept) except -1:
 
 
 cdef bint _may_retry(object error, tuple kept) except -1:
-    """Whether an item that could not be made is still there, and only wants memory."""
+    """Whether an item that could not be made is still there: for want of memory, or by Ctrl-C."""
     cdef Loan loan
-    if not isinstance(error, MemoryError) or type(kept[1]) is not Loan:
+    if isinstance(error, Exception) and not isinstance(error, MemoryError):
+        return False
+    if type(kept[1]) is not Loan:
         return False
     loan = kept[1]
     return loan.loan != NULL and not loan.has_run_code

@@ -168,7 +168,10 @@ cdef class RawQueue(ObjectQueue):
         payload = self._next_bytes(attachment, deadline_ns_of(block, timeout))
         if type(payload) is Loan:
             attachment.see_to_views()
-            if not (<Loan>payload).lend():
+            if (<Loan>payload).lend():
+                (<Loan>payload).count(True)
+            else:
+                (<Loan>payload).count(False)
                 payload = bytearray(self._copied(attachment, payload))
         else:
             payload = bytearray(payload)

@@ -29,6 +29,7 @@ cdef extern from "Python.h":
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class Reservation:
     """Memory of a queue to be filled and then published as an item; see `reserve`.
 
@@ -37,8 +38,15 @@ cdef class Reservation:
 
     The buffer can't be used afterwards: a memoryview is released, an array is empty. If more than
     the variable of the context refers to it then, or anything made of it is still there, that keeps
-    its memory, and what is published is a copy.
+    its memory, and what is published is a copy. So the variable is to be left alone: put in its
+    place, what was made of the buffer (a memoryview, a tensor, an array of another class) would be
+    taken for it, and would see what becomes of the memory.
     """
+
+    def __dealloc__(self):
+        # Given up without a word: who still uses the buffer has it as a view.
+        if self.loan is not None:
+            self.loan.keep()
 
     def __init__(self, *args, **kwargs):
         raise TypeError("reservations are made by the reserve methods of a queue")

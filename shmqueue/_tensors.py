@@ -77,8 +77,19 @@ def _is_plain(tensor: Any) -> bool:
         and not tensor.is_quantized
         and not tensor._backward_hooks
         and not vars(tensor)
+        and not tensor._is_zerotensor()
+        and _has_memory(tensor)
         and hasattr(torch, str(tensor.dtype).removeprefix("torch."))
     )
+
+
+def _has_memory(tensor: Any) -> bool:
+    """Whether its storage holds all of its items: one that was freed has none."""
+    if tensor.numel() == 0:
+        return True
+    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    wanted: int = (tensor.storage_offset() + last + 1) * tensor.element_size()
+    return wanted <= tensor.untyped_storage().nbytes()
 
 
 def _is_dense(tensor: Any) -> bool:

@@ -5,10 +5,11 @@ ends, or that of a control group, there is no error but the out-of-memory killer
 asks here first, and stops in time.
 """
 
+import errno
 import os
 from pathlib import Path
 
-__all__ = ["headroom_bytes", "total_bytes"]
+__all__ = ["headroom_bytes", "shortage", "total_bytes"]
 
 # What is left to everybody else: a sixteenth, but no more than this.
 MARGIN_BYTES = 128 << 20
@@ -29,6 +30,41 @@ def headroom_bytes() -> int:
 def total_bytes() -> int:
     """Return how much memory the machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def shortage(
+    wanted: int, fd: int, directory: str | None, pool_limit: int, ring_limit: int | None
+) -> OSError:
+    """Return the error that says how much memory was wanted of a segment, and how much there is.
+
+    Parameters
+    ----------
+    wanted : int
+        Bytes of the item.
+    fd : int
+        The segment.
+    directory : str or None
+        Of a named segment, where it is.
+    pool_limit : int
+        Bytes that its large items may take together.
+    ring_limit : int or None
+        The same of its small ones, if the ring grows.
+    """
+    limits = f"{pool_limit} for all large items of this queue"
+    if ring_limit is not None:
+        limits += f", {ring_limit} for all small ones"
+    available = headroom_bytes()
+    where = "to this machine or control group"
+    if directory is not None:
+        system = os.fstatvfs(fd)
+        if system.f_bavail * system.f_frsize <= available:
+            available = system.f_bavail * system.f_frsize
+            where = f"in {directory}"
+    return OSError(
+        errno.ENOSPC,
+        f"no shared memory for the item: wanted {wanted} bytes, available {available} {where};"
+        f" at most {limits}; the queue is as before",
+    )
 
 
 def _meminfo() -> dict[str, int]:

@@ -93,9 +93,14 @@ static inline int shmq_block_claim(const shmq_view *view, uint32_t index, uint64
   uint64_t seen = SHMQ_BLOCK_FREE;
   /* acquire: pairs with the release store in shmq_block_free: the last holder is done with it. */
   if (!cas_acquire(&block->state, &seen, view->tag | SHMQ_BLOCK_HELD)) return 0;
-  /* relaxed: ours now. The caller saw its size before; it may have been unmade and made anew. */
-  if (load_relaxed(&block->pages) == pages) return 1;
-  store_release(&block->state, SHMQ_BLOCK_FREE); /* release: as in shmq_block_free */
+  /* It may have been unmade since the caller saw it, and made anew, of another size. Who makes it
+   * anew writes its state and then the count, which we read (acquire) after our exchange: so either
+   * we see that it is not counted, or that it is not ours. relaxed, the others: ours, if so. */
+  if (index < shmq_block_count(view) &&
+      load_relaxed(&block->state) == (view->tag | SHMQ_BLOCK_HELD)) {
+    if (load_relaxed(&block->pages) == pages) return 1;
+    store_release(&block->state, SHMQ_BLOCK_FREE); /* release: as in shmq_block_free */
+  }
   return 0;
 }
 
@@ -112,6 +117,12 @@ static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint6
 static inline void shmq_block_hold(const shmq_view *view, uint32_t index) {
   /* relaxed: the commit of head orders it before a sweep that finds the slot passed. */
   store_relaxed(&view->blocks[index].state, view->tag | SHMQ_BLOCK_HELD);
+}
+
+/* Does this seat hold it? */
+static inline int shmq_block_is_held(const shmq_view *view, uint32_t index) {
+  /* relaxed: if it is ours, nobody else changes it. */
+  return load_relaxed(&view->blocks[index].state) == (view->tag | SHMQ_BLOCK_HELD);
 }
 
 /* By the seat that holds it. */

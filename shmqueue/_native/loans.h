@@ -91,9 +91,12 @@ static inline int shmq_loan_remap(shmq_loan *loan, int now) {
   }
   if (!now || madvise(memory, loan->bytes, MADV_POPULATE_WRITE) == 0) return 1;
   if (errno != EINVAL) return 0;
-  for (uint64_t at = 0; at < loan->bytes; at += SHMQ_PAGE)
-    /* relaxed: adds nothing, so that a write of another thread is not lost; the fault copies. */
-    fetch_add_relaxed(memory + at, 0);
+  for (uint64_t at = 0; at < loan->bytes; at += SHMQ_PAGE) {
+    uint8_t seen = load_relaxed(memory + at); /* relaxed: memory of this process */
+    /* acq_rel: of no use; the fault copies. It changes nothing, so that no write of another thread is
+     * lost; where it fails there was one, which copied as well. */
+    cas_acq_rel(memory + at, &seen, seen);
+  }
   return 1;
 }
 
