@@ -1,8 +1,8 @@
 """Which serializer a queue uses: the names that a segment keeps, and what stands behind them.
 
 Three are built in: two that pickle, and one that carries bytes and serialises nothing. Any other
-object with ``dumps`` and ``loads`` may be given when a queue is created; every process that attaches
-finds it by the name in the segment, or gets it along with the queue.
+object with ``dumps`` and ``loads`` may be given when a queue is created; every process that
+attaches finds it by the name in the segment, or gets it along with the queue.
 """
 
 import importlib
