@@ -169,14 +169,15 @@ cdef int _remember(dict table, object key, _Known known) except -1:
     return 0
 
 
-cdef inline _Known _known_of(PyObject *dtype):
+cdef inline _Known _known_of(object dtype):
     """By the address of the dtype: those that are equal may still differ in what they carry."""
-    cdef _Known known = <_Known>_known_by_address.get(<uintptr_t>dtype)
+    cdef uintptr_t address = <uintptr_t><PyObject *>dtype
+    cdef _Known known = <_Known>_known_by_address.get(address)
     if known is None or (known.named is not None and not known.holds()):
-        known = _known(<object>dtype, _dtypes.text_of(<object>dtype))
+        known = _known(dtype, _dtypes.text_of(dtype))
         # Those without a text may hold what is not theirs alone: the strings of an array, metadata.
         if known.text is not None:
-            _remember(_known_by_address, <uintptr_t>dtype, known)
+            _remember(_known_by_address, address, known)
     return known
 
 
@@ -234,13 +235,15 @@ cdef Py_ssize_t _bytes_of(const Py_ssize_t *shape, int dimensions, Py_ssize_t it
 
 cdef bint encode_array(PyObject *array, Payload *out) except -1:
     cdef shmq_ndarray *fields = <shmq_ndarray *>array
-    cdef _Known known = _known_of(fields.dtype)
+    # Its text is made by Python: another thread may give the array another dtype meanwhile.
+    cdef _Known known = _known_of(<object>fields.dtype)
     cdef Py_ssize_t items
     cdef size_t head
     cdef bint contiguous = (fields.flags & (C_CONTIGUOUS | F_CONTIGUOUS)) != 0
     cdef bint large
     cdef char *start
-    if known.text is None or fields.ndim > MOST_DIMENSIONS:
+    if (known.text is None or fields.dtype != <PyObject *>known.dtype
+            or fields.ndim > MOST_DIMENSIONS):
         return False
     items = _bytes_of(fields.shape, fields.ndim, known.itemsize)
     if items < 0:
@@ -311,13 +314,17 @@ cdef tuple array_head(object shape, object dtype):
     cdef int i, dimensions
     _need_numpy()
     dtype = _dtype(dtype)
-    known = _known_of(<PyObject *>dtype)
-    if known.text is None:
-        raise TypeError(f"an array of dtype {dtype!r} cannot be built as raw bytes")
     try:
         shape = (operator.index(shape),)
     except TypeError:
         shape = tuple([operator.index(length) for length in shape])
+    if dtype.subdtype is not None:
+        # As numpy makes arrays of a dtype that is an array itself.
+        dtype, more = dtype.subdtype
+        shape += more
+    known = _known_of(dtype)
+    if known.text is None:
+        raise TypeError(f"an array of dtype {dtype!r} cannot be built as raw bytes")
     if len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"an array has at most {MOST_DIMENSIONS} dimensions, not {len(shape)}")
     dimensions = len(shape)

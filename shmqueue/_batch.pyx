@@ -1,6 +1,7 @@
 # cython: binding=False
 """Several items put at once: encoded one behind the other, then one commit for them all."""
 
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
@@ -11,6 +12,7 @@ from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport SHMQ_SLOT_IN_BLOCK, shmq_block_ref, shmq_record
 
 
+@cython.final
 cdef class Batch:
     """Encoded items on their way into the ring; gives back what it holds however it ends."""
 

@@ -27,8 +27,8 @@ cdef class Loan:
     cdef shmq_loan *loan    # NULL: not yet, or no more
     cdef shmq_loan *spare   # memory for it
     cdef uint8_t *memory    # of the payload: where it is copied from, or what is lent
-    cdef readonly uint64_t size
-    cdef readonly uint32_t kind
+    cdef uint64_t size
+    cdef uint32_t kind
     cdef bint has_run_code  # of the item's own: loading it isn't tried a second time
 
     cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1

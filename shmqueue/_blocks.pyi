@@ -1,1 +1,9 @@
-# Nothing of it is seen from Python.
+from typing import final
+
+from typing_extensions import Self
+
+from shmqueue._core import Attachment
+
+@final
+class Loan:
+    def __new__(cls, attachment: Attachment) -> Self: ...

@@ -17,6 +17,9 @@ cdef int encode(object item, int policy, Payload *out) except -1
 # no buffer, ValueError if it is not contiguous.
 cdef int encode_bytes(object data, Payload *out) except -1
 
+# Whether a buffer's items are references.
+cdef bint is_of_objects(object data) except -1
+
 # Write all `size` bytes to the target. Lets go of the GIL for long copies.
 cdef int payload_write(Payload *payload, char *target) except -1
 

@@ -125,7 +125,7 @@ cdef int encode_bytes(object data, Payload *out) except -1:
         out.data = PyBytes_AS_STRING(out.owner)
         out.size = PyBytes_GET_SIZE(out.owner)
         return 0
-    if type(data) is not bytearray and _is_of_objects(data):
+    if type(data) is not bytearray and is_of_objects(data):
         raise TypeError("the buffer holds references to objects, which say nothing elsewhere")
     try:
         hold_buffer(<PyObject *>data, &out.held, PyBUF_SIMPLE)
@@ -136,7 +136,7 @@ cdef int encode_bytes(object data, Payload *out) except -1:
     return 0
 
 
-cdef bint _is_of_objects(object data) except -1:
+cdef bint is_of_objects(object data) except -1:
     try:
         # Without the names of fields, which may be any.
         return "O" in "".join(memoryview(data).format.split(":")[::2])

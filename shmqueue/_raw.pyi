@@ -1,7 +1,7 @@
 from types import TracebackType
 from typing import Any, NoReturn, final
 
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from shmqueue._queue import ObjectQueue
 from shmqueue._reservations import Reservation
@@ -18,7 +18,6 @@ class ItemView:
     ) -> None: ...
     def release(self) -> None: ...
 
-@disjoint_base
 class RawQueue(ObjectQueue):
     def put_bytes(self, data: Buffer, block: bool = True, timeout: float | None = None) -> None: ...
     def get_bytes(self, block: bool = True, timeout: float | None = None) -> bytes: ...

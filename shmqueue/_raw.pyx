@@ -9,12 +9,12 @@ from libc.string cimport memcpy
 
 from shmqueue._blocks cimport Loan, copy_of_loan
 from shmqueue._buffers cimport copy_unlocked
-from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, Payload, encode_bytes
+from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, Payload, encode_bytes, is_of_objects
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_taken
 from shmqueue._queue cimport ObjectQueue, raise_kept
-from shmqueue._reservations cimport reserve_array, reserve_bytes
+from shmqueue._reservations cimport is_only_a_variables, reserve_array, reserve_bytes
 
 
 cdef enum:
@@ -30,6 +30,7 @@ cdef class ItemView:
     """
 
     cdef object view
+    cdef bint was_entered
 
     def __init__(self, *args, **kwargs):
         raise TypeError("views are made by the get_view method of a queue")
@@ -38,6 +39,7 @@ cdef class ItemView:
         """Return the memoryview; ValueError once it was released."""
         if self.view is None:
             raise ValueError("the view was released already")
+        self.was_entered = True
         return self.view
 
     def __exit__(self, exc_type, exc, traceback):
@@ -45,9 +47,14 @@ cdef class ItemView:
         self.release()
 
     def release(self):
-        """Release the memoryview, which can't be used afterwards; again it does nothing."""
-        view, self.view = self.view, None
-        if view is None:
+        """Release the memoryview, which can't be used afterwards; again it does nothing.
+
+        If more than the variable of the context refers to it, such as a tensor, it stays, and so
+        does its memory until that is gone.
+        """
+        cdef object view = self.view
+        self.view = None
+        if view is None or not is_only_a_variables(view, self.was_entered):
             return
         try:
             view.release()
@@ -126,7 +133,8 @@ cdef class RawQueue(ObjectQueue):
         ValueError
             If the item is larger than the buffer; it stays, for the next `get`.
         TypeError
-            If the item is not bytes; it stays as well. Or if the buffer can't be written.
+            If the item is not bytes; it stays as well, though it may have been copied out before.
+            Or if the buffer can't be written.
         queue.Empty, CorruptItemError
             As in `get`.
         """
@@ -138,6 +146,8 @@ cdef class RawQueue(ObjectQueue):
         except BufferError as error:
             raise TypeError(f"the buffer must be writable and contiguous: {error}") from None
         try:
+            if is_of_objects(buffer):
+                raise TypeError("the buffer holds references to objects: bytes can't replace them")
             return self._get_into(attachment, &target, deadline_ns)
         finally:
             PyBuffer_Release(&target)

@@ -169,10 +169,9 @@ cdef class Reservation:
         that is still there when it is left.
         """
         cdef object buffer = self._buffer
-        cdef Py_ssize_t others = 1 if self.was_entered else 0
         self._buffer = None
         if isinstance(buffer, memoryview):
-            if SHMQ_FREE_THREADED or Py_REFCNT(<PyObject *>buffer) > 1 + others:
+            if not is_only_a_variables(buffer, self.was_entered):
                 return False
             try:
                 buffer.release()
@@ -180,7 +179,7 @@ cdef class Reservation:
                 return False
         else:
             keeper = self.attachment if self.private is None else self.private
-            if not let_go_of_array(buffer, others, keeper):
+            if not let_go_of_array(buffer, 1 if self.was_entered else 0, keeper):
                 return False
         # What was made of the buffer, such as a part of a memoryview, has a reference of its own.
         return self.loan is not None and Py_REFCNT(<PyObject *>self.loan) == 1
@@ -241,6 +240,11 @@ cdef class Reservation:
         record.flags = 0
         record.item_bytes = size
         return self.attachment.put(&record, 1, self.deadline_ns, &self.queue.closed_flag)
+
+
+cdef bint is_only_a_variables(object o, bint was_entered) noexcept:
+    # Without the GIL the count proves nothing.
+    return not SHMQ_FREE_THREADED and Py_REFCNT(<PyObject *>o) <= 1 + was_entered
 
 
 cdef Reservation _new(ObjectQueue queue, uint64_t deadline_ns):

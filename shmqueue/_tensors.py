@@ -89,7 +89,7 @@ def _has_memory(tensor: Any) -> bool:
         return True
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     wanted: int = (tensor.storage_offset() + last + 1) * tensor.element_size()
-    return wanted <= tensor.untyped_storage().nbytes()
+    return bool(wanted <= tensor.untyped_storage().nbytes())
 
 
 def _is_dense(tensor: Any) -> bool:

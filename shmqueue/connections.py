@@ -114,11 +114,13 @@ class _HeldReader(Reader):
                 self._seen.append((None, error))
         return True
 
-    def recv(self, block: bool = True, timeout: float | None = None) -> Any:
+    def recv(
+        self, block: bool = True, timeout: float | None = None, *, copy: bool | None = None
+    ) -> Any:
         try:
             item, error = self._seen.pop()
         except IndexError:
-            return super().recv(block, timeout)
+            return super().recv(block, timeout, copy=copy)
         if error is not None:
             raise error
         return item

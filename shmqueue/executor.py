@@ -39,10 +39,12 @@ class CallQueue(process._SafeQueue, Queue):  # type: ignore[misc]
             # manager's thread too, until the garbage collector comes.
             error.__traceback__ = None
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+    def get(
+        self, block: bool = True, timeout: float | None = None, *, copy: bool | None = None
+    ) -> Any:
         """Take a call; None, which tells a worker to end, once the executor is gone."""
         try:
-            return Queue.get(self, block, timeout)
+            return Queue.get(self, block, timeout, copy=copy)
         except ShutDown:
             return None
 

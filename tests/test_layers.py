@@ -65,7 +65,9 @@ ALLOWED = {
     "_queue": {
         *("_batch", "_blocks", "_codec", "_core", "_deadlines", "_ending", "_protocol", "errors"),
     },
-    "_reservations": {"_blocks", "_buffers", "_codec", "_core", "_protocol", "_queue"},
+    "_reservations": {
+        *("_blocks", "_buffers", "_codec", "_core", "_packed", "_protocol", "_queue"),
+    },
     "_raw": {
         *("_blocks", "_buffers", "_codec", "_core", "_deadlines", "_protocol"),
         *("_queue", "_reservations"),
@@ -89,6 +91,7 @@ OUTSIDE = {
     # only once an array or a tensor turns up
     "_arrays": {"numpy"},
     "_dtypes": {"numpy"},
+    "_reservations": {"numpy"},
     "_tensors": {"torch"},
     "demo": {"numpy", "rich"},
 }
