@@ -240,14 +240,18 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
   return backed;
 }
 
-/* What a steady flow of large items may keep: so much, or so many of the size at hand. */
+/* What a steady flow of large items may keep: so much, or so many of the size at hand, or as many as
+ * a short ring takes, with one being made and one in use. */
 #define SHMQ_POOL_KEEP (UINT64_C(64) << 20)
 #define SHMQ_POOL_KEEP_BLOCKS 4u
+#define SHMQ_SHORT_RING 16u
 /* A flow that fills the ring and drains it in turn doesn't pay for its memory more often. */
 #define SHMQ_SETTLE_PAUSE (1000 * SHMQ_MS)
 
-static inline uint64_t shmq_pool_keep_bytes(uint64_t item_bytes) {
-  uint64_t blocks = item_bytes * SHMQ_POOL_KEEP_BLOCKS;
+static inline uint64_t shmq_pool_keep_bytes(const shmq_view *view, uint64_t item_bytes) {
+  uint64_t blocks = SHMQ_POOL_KEEP_BLOCKS;
+  if (view->capacity <= SHMQ_SHORT_RING && view->capacity + 2 > blocks) blocks = view->capacity + 2;
+  blocks *= shmq_round_up(item_bytes, SHMQ_PAGE);
   return blocks > SHMQ_POOL_KEEP ? blocks : SHMQ_POOL_KEEP;
 }
 
@@ -257,7 +261,7 @@ static inline int shmq_pool_is_to_settle(const shmq_view *view, uint64_t item_by
   /* relaxed, all of these: hints; more than twice what the last trim had to leave is worth another. */
   uint64_t backed = load_relaxed(&shmq_pool_end(view)->high_water_mark);
   uint64_t least = load_relaxed(&view->pool_left_bytes) * 2;
-  uint64_t keep = shmq_pool_keep_bytes(item_bytes);
+  uint64_t keep = shmq_pool_keep_bytes(view, item_bytes);
   return backed > (least > keep ? least : keep) && !shmq_has_item(view) &&
          coarse_now_ns() - load_relaxed(&view->settled_ns) > SHMQ_SETTLE_PAUSE;
 }
@@ -265,7 +269,7 @@ static inline int shmq_pool_is_to_settle(const shmq_view *view, uint64_t item_by
 static inline void shmq_pool_settle(shmq_view *view, uint64_t item_bytes) {
   /* relaxed, both: hints. */
   store_relaxed(&view->settled_ns, coarse_now_ns());
-  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, shmq_pool_keep_bytes(item_bytes)));
+  store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, shmq_pool_keep_bytes(view, item_bytes)));
 }
 
 /* When nothing has come for a while: what a flow needed goes back, too. */
