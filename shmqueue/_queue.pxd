@@ -44,6 +44,7 @@ cdef class ObjectQueue:
     cdef int _keep_first(self, Attachment attachment, tuple kept) except -1
     cdef bint _has_pending(self, Attachment attachment) noexcept
     cdef object _deliver(self, tuple kept, bint copy)
+    cdef object _loaded(self, uint32_t kind, object item)
     cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy)
     cdef int _deliver_pending(self, Attachment attachment, list items, Py_ssize_t wanted,
                               bint copy) except -1

@@ -16,6 +16,7 @@ from libc.stdlib cimport free, malloc
 from shmqueue._batch cimport Batch
 from shmqueue._blocks cimport Loan, fits_slot, open_loan, write_block
 from shmqueue._codec cimport (
+    KIND_ARRAY,
     KIND_BYTES,
     POLICY_BYTES,
     POLICY_MULTIPROCESSING,
@@ -218,7 +219,7 @@ cdef class ObjectQueue:
         if taken.block != SHMQ_NO_BLOCK:
             attachment.block_read(&taken, scratch)
         if self.loads is not None:
-            return self.loads(decode(taken.kind, <const char *>scratch, taken.length))
+            return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
             return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
         if self.policy == POLICY_BYTES:
@@ -369,7 +370,7 @@ cdef class ObjectQueue:
                 item = decode(
                     taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length
                 )
-                items.append(item if self.loads is None else self.loads(item))
+                items.append(item if self.loads is None else self._loaded(taken[i].kind, item))
             except BaseException as error:
                 # A failure behind good items is raised by the next call: keep that item as well,
                 # and one that was only interrupted.
@@ -439,7 +440,11 @@ cdef class ObjectQueue:
             item = kept[1]
         else:
             item = decode(kind, PyBytes_AS_STRING(kept[1]), len(<bytes>kept[1]))
-        return item if self.loads is None else self.loads(item)
+        return item if self.loads is None else self._loaded(kind, item)
+
+    cdef object _loaded(self, uint32_t kind, object item):
+        """What the custom serializer makes of an item; arrays of reservations are not its work."""
+        return item if kind == KIND_ARRAY else self.loads(item)
 
     cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy):
         """Deliver; where it could not begin, the next get tries again."""

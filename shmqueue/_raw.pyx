@@ -68,6 +68,8 @@ cdef class RawQueue(ObjectQueue):
     def put_bytes(self, data, block=True, timeout=None):
         """Put the bytes of a buffer, whatever the serializer: `get` returns them as bytes.
 
+        With a custom serializer `get` hands them to its ``loads``; `get_bytes` doesn't.
+
         Parameters
         ----------
         data : bytes-like object

@@ -67,6 +67,7 @@ cdef class Reservation:
             )
             loan.begin(block, self.size, kind, True)
             if loan.lend():
+                self.attachment.see_to_views()  # it may become one
                 self.loan = loan
                 return loan
         # Small; or its addresses are not to be had now, as where an array is that was in use when
@@ -223,7 +224,6 @@ cdef class Reservation:
         if self.loan is None:
             source = PyByteArray_AS_STRING(self.private)
         else:
-            self.attachment.see_to_views()
             self.loan.keep()
             source = self.loan.memory
         target = self.attachment.block_take(
