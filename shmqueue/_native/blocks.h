@@ -241,7 +241,7 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
 }
 
 /* What a steady flow of large items may keep: so much, or so many of the size at hand, or as many as
- * a short ring takes, with one being made and one in use. */
+ * a short ring takes, with one being made, and two in use: who gets the next one still has the last. */
 #define SHMQ_POOL_KEEP (UINT64_C(64) << 20)
 #define SHMQ_POOL_KEEP_BLOCKS 4u
 #define SHMQ_SHORT_RING 16u
@@ -250,7 +250,7 @@ static inline uint64_t shmq_pool_trim(const shmq_view *view, uint64_t keep_bytes
 
 static inline uint64_t shmq_pool_keep_bytes(const shmq_view *view, uint64_t item_bytes) {
   uint64_t blocks = SHMQ_POOL_KEEP_BLOCKS;
-  if (view->capacity <= SHMQ_SHORT_RING && view->capacity + 2 > blocks) blocks = view->capacity + 2;
+  if (view->capacity <= SHMQ_SHORT_RING && view->capacity + 3 > blocks) blocks = view->capacity + 3;
   blocks *= shmq_round_up(item_bytes, SHMQ_PAGE);
   return blocks > SHMQ_POOL_KEEP ? blocks : SHMQ_POOL_KEEP;
 }
