@@ -19,8 +19,6 @@ import threading
 import time
 import traceback
 
-import pytest
-
 SHM = pathlib.Path("/dev/shm")
 PREFIX = "shmq."
 
@@ -288,28 +286,6 @@ class Programs:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-
-
-# Runs a command with a /dev/shm of its own: sh -c MOUNT OPTIONS command...
-MOUNT = 'mount -t tmpfs -o "$0" tmpfs /dev/shm && exec "$@"'
-
-
-def with_shared_memory(options):
-    """Return what runs a program with a /dev/shm of its own, mounted with these options."""
-    return ["unshare", "--mount", "sh", "-c", MOUNT, options]
-
-
-def _can_mount():
-    try:
-        done = subprocess.run([*with_shared_memory("size=64k"), "true"], capture_output=True)
-    except FileNotFoundError:
-        return False
-    return done.returncode == 0
-
-
-needs_mount = pytest.mark.skipif(
-    not _can_mount(), reason="mounts a small /dev/shm of its own, which is not allowed here"
-)
 
 
 # What this process has left behind

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from shmqueue import SharedMemoryQueue
-from tests import support
+from tests import mounts, support
 
 # What every program here begins with: names, and a way to report.
 PRELUDE = """
@@ -32,7 +32,7 @@ def finish():
 
 def _run(programs, options, source):
     program = PRELUDE + textwrap.dedent(source) + "\nfinish()\n"
-    return json.loads(programs.run(program, prefix=support.with_shared_memory(options)))
+    return json.loads(programs.run(program, prefix=mounts.with_shared_memory(options)))
 
 
 def _assert_tells_wanted_and_available(failure, wanted, available):
@@ -45,7 +45,7 @@ def _assert_tells_wanted_and_available(failure, wanted, available):
     assert "bytes" in failure["message"]
 
 
-@support.needs_mount
+@mounts.needs_mount
 class TestTooSmall:
     @pytest.mark.parametrize(
         ("size", "bytes_"), [("4k", 4096), ("64k", 65536), ("256k", 262144), ("1M", 1 << 20)]
@@ -197,7 +197,7 @@ class TestTooSmall:
         assert report["left"] == []
 
 
-@support.needs_mount
+@mounts.needs_mount
 class TestUnusable:
     def test_a_read_only_one_is_an_os_error(self, programs):
         report = _run(

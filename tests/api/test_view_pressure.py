@@ -5,9 +5,9 @@ import textwrap
 
 import pytest
 
-from tests import support
+from tests import mounts
 
-pytestmark = support.needs_mount
+pytestmark = mounts.needs_mount
 
 MEGABYTE = 1 << 20
 POOL = 64 * MEGABYTE
@@ -54,7 +54,7 @@ queue = SharedMemoryQueue("q", create=True, capacity=8, item_size=256)
 
 def _run(programs, source):
     program = PRELUDE + textwrap.dedent(source) + "\nqueue.unlink()\nprint(json.dumps(report))\n"
-    return json.loads(programs.run(program, prefix=support.with_shared_memory("size=64M")))
+    return json.loads(programs.run(program, prefix=mounts.with_shared_memory("size=64M")))
 
 
 def _assert_some_of_both(seen, count):

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from shmqueue._inspect import snapshot
-from tests import support, views
+from tests import mounts, support, views
 from tests.protocol.raw import FLAGS, HEAD, HELD, QUEUED, TAIL
 from tests.support import LIMIT, wait_until
 from tests.views import is_numbered, numbered, pattern, used_bytes
@@ -370,7 +370,7 @@ class TestForkedChildren:
         assert all(is_numbered(array, number) for number, array in enumerate(mine))
 
 
-@support.needs_mount
+@mounts.needs_mount
 @pytest.mark.parametrize("hold", ["queue.reserve(40 << 20)", "[queue.get() for _ in range(8)]"])
 def test_a_put_that_finds_no_memory_looks_for_that_of_the_dead(programs, hold):
     """In 64 MB, where what the killed process held is needed."""
@@ -414,7 +414,7 @@ def test_a_put_that_finds_no_memory_looks_for_that_of_the_dead(programs, hold):
         queue.unlink()
         print(json.dumps([before, after, metrics["pool_bytes"], metrics["pool_free_bytes"]]))
         """,
-        prefix=support.with_shared_memory("size=64M"),
+        prefix=mounts.with_shared_memory("size=64M"),
     )
     before, after, reserved, free = json.loads(report)
     assert 0 < before <= after + 1

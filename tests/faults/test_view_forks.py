@@ -198,7 +198,7 @@ class TestTheParents:
     @pytest.mark.parametrize("size", [1 << 16, MEGABYTE, 8 * MEGABYTE])
     def test_a_thread_that_writes_without_pause_loses_no_write(self, queue, forks, size):
         """Each round adds to a new array, in C and without the interpreter's lock, while forked."""
-        for _ in range(240 if size <= MEGABYTE else 60):
+        for _ in range(100 if size <= MEGABYTE else 30):
             queue.put(numpy.zeros(size // 4, "uint32"))
             array = queue.get()
             stop, begun = threading.Event(), threading.Event()
@@ -220,7 +220,7 @@ class TestTheParents:
             del array, add, thread
         assert used_bytes(queue) == 0
 
-    def test_nor_does_one_that_writes_through_hundreds_of_forks(self, queue, view, forks):
+    def test_nor_does_one_that_writes_through_many_forks(self, queue, view, forks):
         array = view(0)
         array[:] = 0
         stop = threading.Event()
@@ -234,7 +234,7 @@ class TestTheParents:
 
         thread = Thread(add)
         others = []
-        for number in range(300):
+        for number in range(120):
             if number % 3 == 0:
                 others.append((number, view(number, 1 << 16)))
             assert forks.wait(forks.start(lambda: None)) == 0
@@ -262,7 +262,7 @@ class TestTheParents:
 
         threads = [Thread(consume), Thread(consume), Thread(produce)]
         try:
-            for _ in range(150):
+            for _ in range(60):
                 assert forks.wait(forks.start(lambda: None)) == 0
         finally:
             stop.set()
