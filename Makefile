@@ -27,7 +27,8 @@ FLAGS := $(strip debug=$(SHMQUEUE_DEBUG) sanitize=$(SHMQUEUE_SANITIZE) cc=$(CC))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all soak compat check lint format bench docs-table clean distclean FORCE
+.PHONY: help build demo test test-all soak faults double-faults explore storm mutations fuzz asan tsan \
+    memcheck rivals reliability compat check lint format bench docs-table clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
@@ -87,6 +88,45 @@ test-all: ## the test suite on each Python of PYTHONS that is here
 
 soak: $(READY) ## ten minutes of random work, forks and kills; writes docs/soak.md
 	$(PY) -m tests.soak --seconds $(SOAK_SECONDS) --report docs/soak.md $(ARGS)
+
+# --- faults: each target writes what it found to docs/reports, `make reliability` a page of it ------
+
+FAULT_TESTS := tests/faults tests/killpoints tests/lifecycle tests/explored tests/models \
+    tests/surroundings tests/hostile
+REPORTS := docs/reports
+
+faults: $(READY) ## every fault test at full size, in less than ten minutes
+	SHMQUEUE_FAULTS=full SHMQUEUE_REPORTS=$(REPORTS) $(PY) -m pytest $(FAULT_TESTS) $(ARGS)
+
+double-faults: $(READY) ## kill whoever takes over from the killed, at every instruction of both
+	$(PY) -m tests.killpoints --reports $(REPORTS) $(ARGS)
+
+explore: $(READY) ## interleavings with kills, further than `make faults` goes
+	$(PY) -m tests.explored --reports $(REPORTS) $(ARGS)
+
+storm: $(READY) ## ten thousand kills, with an account of every item
+	$(PY) -m tests.storm --kills 10000 --reports $(REPORTS) $(ARGS)
+
+mutations: $(READY) ## a million random mutations of a segment
+	$(PY) -m tests.hostile --mutations 1000000 --reports $(REPORTS) $(ARGS)
+
+fuzz: ## the codec under a coverage-guided fuzzer
+	$(PY) -m tests.hostile.fuzz --reports $(REPORTS) $(ARGS)
+
+asan: ## the tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer
+	sh tools/sanitized.sh address,undefined $(ARGS)
+
+tsan: ## the tests on a build with ThreadSanitizer
+	sh tools/sanitized.sh thread $(ARGS)
+
+memcheck: ## a smoke set under valgrind
+	sh tools/sanitized.sh memcheck $(ARGS)
+
+rivals: $(VENV)/.bench ## the same kills for other queues: how many until each stops for good
+	$(PY) -m benchmarks.kills --reports $(REPORTS) $(ARGS)
+
+reliability: $(READY) ## write docs/reliability.md from the reports
+	$(PY) tools/reliability_page.py
 
 compat: ## CPython's own tests against our queues, on each Python of PYTHONS; writes docs/compat.md
 	@rm -rf build/compat; failed=; left_out=; lenders=; outcomes=; page="--markdown docs/compat.md"; \
