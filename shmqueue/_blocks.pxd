@@ -35,6 +35,5 @@ cdef class Loan:
     cdef bint lend(self) except -1
     cdef int count(self, bint in_place) noexcept
     cdef int end(self) noexcept
-    cdef bint is_ours(self) noexcept
     cdef uint32_t take_block(self) noexcept
     cdef int keep(self) noexcept

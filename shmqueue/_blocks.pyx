@@ -31,7 +31,6 @@ from shmqueue._loans cimport (
     shmq_loan,
     shmq_loan_begin,
     shmq_loan_end,
-    shmq_loan_is_ours,
     shmq_loan_keep,
     shmq_loan_lend,
     shmq_loan_memory,
@@ -130,10 +129,6 @@ cdef class Loan:
             shmq_loan_end(self.loan)
             self.loan = NULL
         return 0
-
-    cdef bint is_ours(self) noexcept:
-        """Whether there is a block, and it is this process's rather than its parent's."""
-        return self.loan != NULL and shmq_loan_is_ours(self.loan)
 
     cdef uint32_t take_block(self) noexcept:
         """Take the block out of a draft that is ours, to put it."""

@@ -13,7 +13,6 @@ cdef extern from "_native/loans.h" nogil:
 
     bint shmq_loan_begin(shmq_loan *, shmq_view *, uint32_t block, uint64_t size, bint is_draft)
     bint shmq_loan_lend(shmq_loan *)
-    bint shmq_loan_is_ours(const shmq_loan *)
     void shmq_loan_end(shmq_loan *)
     void shmq_loan_keep(shmq_loan *)
     uint32_t shmq_loan_take_block(shmq_loan *)

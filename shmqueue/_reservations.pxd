@@ -33,6 +33,6 @@ cdef class Reservation:
     cdef int _decide(self, str fate) except -1
     cdef int _give_up(self) except -1
     cdef bint _let_go(self) except -1
-    cdef uint32_t _block_to_put(self) except? 0xFFFFFFFF
+    cdef uint32_t _block_to_put(self, uint64_t size) except? 0xFFFFFFFF
     cdef int _put(self, uint64_t size) except -1
     cdef int _put_in_slot(self, const char *data, uint64_t size) except -1

@@ -17,12 +17,11 @@ from shmqueue._buffers cimport copy_unlocked
 from shmqueue._codec cimport (
     IN_PLACE_BYTES, KIND_ARRAY, KIND_BYTES, POLICY_BYTES, array_head, let_go_of_array,
 )
+from shmqueue._packed cimport SHMQ_FREE_THREADED
 from shmqueue._protocol cimport shmq_block_ref, shmq_record
 from shmqueue._queue cimport ObjectQueue
 
 import operator
-
-from shmqueue._packed cimport SHMQ_FREE_THREADED
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *) noexcept
@@ -203,7 +202,7 @@ cdef class Reservation:
             # A slot without payload: no block refers to nothing.
             self._give_up()
             return self._put_in_slot(NULL, 0)
-        block = self._block_to_put()
+        block = self._block_to_put(size)
         self.loan = None
         refer_to_block(block, size, self.kind, &ref, &record)
         record.data = &ref
@@ -214,8 +213,8 @@ cdef class Reservation:
             raise
         return 0
 
-    cdef uint32_t _block_to_put(self) except? 0xFFFFFFFF:
-        """The block with the item: the reserved one, or a copy if that is still in use."""
+    cdef uint32_t _block_to_put(self, uint64_t size) except? 0xFFFFFFFF:
+        """The block with the item: the reserved one, or a copy of it if that is still in use."""
         cdef uint32_t block
         cdef uint8_t *target
         cdef const void *source
@@ -227,9 +226,9 @@ cdef class Reservation:
             self.loan.keep()
             source = self.loan.memory
         target = self.attachment.block_take(
-            self.size, &block, self.deadline_ns, &self.queue.closed_flag
+            size, &block, self.deadline_ns, &self.queue.closed_flag
         )
-        copy_unlocked(target, source, self.size)
+        copy_unlocked(target, source, size)
         return block
 
     cdef int _put_in_slot(self, const char *data, uint64_t size) except -1:

@@ -134,7 +134,11 @@ class TestBuffers:
                 queue.put_bytes(wrong)
         assert queue.qsize() == 0
 
-    @pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2], {"a": 1}, object()], ids=repr)
+    @pytest.mark.parametrize(
+        "wrong",
+        ["text", 5, None, [1, 2], {"a": 1}, object()],
+        ids=lambda wrong: type(wrong).__name__,
+    )
     def test_what_is_no_buffer_is_refused(self, queue, wrong):
         with pytest.raises(TypeError):
             queue.put_bytes(wrong)
