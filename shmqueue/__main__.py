@@ -1,4 +1,4 @@
-"""The command line: ``python -m shmqueue demo`` and ``run``."""
+"""The command line: ``python -m shmqueue demo``, ``doctor`` and ``run``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ a serial computation, and the time with multiprocessing.Queue.
 _RUN = """\
 Run a program with the queues of shmqueue in the place of multiprocessing's, also those of its Pools
 and ProcessPoolExecutors, and in the processes that it starts.
+"""
+
+_DOCTOR = """\
+List the queues of this machine: what is in them, which processes have them, who of those is dead,
+and what the dead still hold. Looking changes nothing. Exit status 1 if a named queue has a problem.
 """
 
 
@@ -52,6 +57,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="take only N of the library's files, spread evenly (default: all of them)",
     )
+    doctor = commands.add_parser(
+        "doctor", help="list queues, and clear up after the dead", description=_DOCTOR
+    )
+    doctor.add_argument("name", nargs="?", help="only this queue (default: all)")
+    doctor.add_argument("--run-id", default="", metavar="ID", help="its run_id")
+    doctor.add_argument(
+        "--fix",
+        action="store_true",
+        help="free what the dead hold; remove damaged segments that no process has",
+    )
+    doctor.add_argument(
+        "--remove-orphans",
+        action="store_true",
+        help="remove the queues that no process is attached to, with the items in them",
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     run = commands.add_parser(
         "run",
         help="run a program with these queues in the place of multiprocessing's",
@@ -89,6 +110,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.script:
             return run_script(options.script[0], options.script[1:])
         parser.error("run: name a script, or -m and a module")
+    if options.command == "doctor":
+        from .checkup import check_up
+
+        try:
+            return check_up(
+                options.name,
+                options.run_id,
+                repairs=options.fix,
+                removes_orphans=options.remove_orphans,
+                as_json=options.json,
+            )
+        except ValueError as error:
+            parser.error(f"doctor: {error}")
     # Only here: --help should not wait for it.
     from .demo.show import show
 

@@ -13,6 +13,7 @@ from shmqueue._protocol cimport (
     shmq_snapshot,
     shmq_snapshot_seat,
     shmq_snapshot_take,
+    shmq_view,
 )
 
 
@@ -41,18 +42,22 @@ def snapshot(Attachment attachment not None):
 
 def seat_rows(Attachment attachment not None):
     """A dict for each seat that is taken, or that its last holder left by dying."""
+    return rows_of(attachment.view)
+
+
+cdef list rows_of(const shmq_view *view):
     cdef shmq_seat_snapshot row
     cdef uint32_t index
     cdef uint64_t now = now_ns()
     rows = []
-    for index in range(shmq_seats_granted(attachment.view)):
-        if not shmq_snapshot_seat(attachment.view, index, &row):
+    for index in range(shmq_seats_granted(view)):
+        if not shmq_snapshot_seat(view, index, &row):
             continue
         seen = _counters_dict(&row.own)
         seen["seat"] = index
         seen["pid"] = row.pid
         seen["view_bytes"] = row.view_bytes
-        seen["alive"] = shmq_seat_is_held(attachment.view, index) != 0
+        seen["alive"] = shmq_seat_is_held(view, index) != 0
         seen["attached_ns"] = max(0, <int64_t>(now - row.attached_ns))
         seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))
         rows.append(seen)

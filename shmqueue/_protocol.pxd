@@ -8,6 +8,7 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t position
 
     ctypedef struct shmq_end:
+        uint64_t owner
         uint32_t gate
         uint32_t state
         shmq_place place[2]
@@ -25,6 +26,13 @@ cdef extern from "_native/wait.h" nogil:
     ctypedef struct shmq_views:
         pass
 
+    ctypedef struct shmq_seat:
+        uint32_t pid
+
+    ctypedef struct shmq_block:
+        uint64_t state
+        uint64_t slot_position
+
     ctypedef struct shmq_view:
         uint8_t *base
         uint64_t mapped_bytes
@@ -33,6 +41,9 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t slot_payload_bytes
         uint64_t pool_limit_bytes
         shmq_end *ends
+        shmq_seat *seats
+        shmq_block *blocks
+        uint64_t slots_bytes
         shmq_region *regions
         uint32_t region_count
         uint32_t max_seats
@@ -93,9 +104,13 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t segment_bytes
         uint64_t capacity
         uint64_t item_size
+        uint64_t ends_offset
+        uint64_t classes_offset
         uint64_t seats_offset
         uint64_t slots_offset
         uint64_t views_offset
+        uint64_t blocks_offset
+        uint64_t pool_offset
         uint64_t pool_limit_bytes
         uint32_t region_count
         uint32_t max_seats
@@ -104,6 +119,7 @@ cdef extern from "_native/wait.h" nogil:
         uint32_t checksum
         uint64_t created_realtime_ns
         uint32_t head_count
+        uint32_t seats_granted
 
     ctypedef struct shmq_field:
         const char *structure
@@ -154,6 +170,16 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_seat_take(shmq_view *, int fd)
     void shmq_seat_leave(shmq_view *)
     int shmq_seat_is_held(const shmq_view *, uint32_t seat)
+    bint shmq_anybody_is_seated(int fd)
+    bint shmq_seat_forget(const shmq_view *, int fd, uint32_t seat)
+    uint64_t SHMQ_TAG
+    uint32_t shmq_tag_seat(uint64_t word)
+    bint shmq_tag_is_dead(const shmq_view *, uint64_t word)
+    uint32_t shmq_block_count(const shmq_view *)
+    uint64_t shmq_block_backed_bytes(const shmq_view *, uint32_t index)
+    bint shmq_block_is_referred(const shmq_view *, uint32_t index)
+    uint64_t shmq_slot_reference_bytes()
+    int shmq_pool_sweep(const shmq_view *)
     uint32_t shmq_seats_granted(const shmq_view *)
     void shmq_sweep_after_the_dead(shmq_view *)
     void shmq_ring_trim(shmq_view *)

@@ -8,7 +8,7 @@ from queue import Empty, Full
 from types import TracebackType
 from typing import Any, ClassVar
 
-from shmqueue import segment, serializers, stats
+from shmqueue import doctor, segment, serializers, stats
 from shmqueue._core import Attachment
 from shmqueue._raw import RawQueue
 
@@ -146,6 +146,7 @@ class SharedMemoryQueue(RawQueue):
         self._inode = attachment.inode
 
     def _create(self, wanted: segment.Descriptor, exist_ok: bool) -> Attachment:
+        doctor.clear_up_abandoned()
         while True:
             try:
                 return segment.create(self._path, wanted)

@@ -19,9 +19,9 @@ from typing import Any
 
 from shmqueue import memory
 from shmqueue._core import Attachment
+from shmqueue._examine import examine
 from shmqueue._format import format_segment, plan_segment, region_limit_bytes
-from shmqueue._inspect import seat_rows
-from shmqueue.errors import ForeignSegmentError, NoFreeSeatError, SegmentError
+from shmqueue.errors import ForeignSegmentError, SegmentError
 from shmqueue.serializers import CUSTOM, Choice, choose, find
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "attach_descriptors",
     "create",
     "create_unnamed",
+    "look_at",
     "path_of",
     "unlink",
 ]
@@ -400,10 +401,10 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
     ValueError
         If its serializer is not known here.
     """
-    return _with_serializer(_look_at(path, allow_other_owner))
+    return _with_serializer(look_at(path, allow_other_owner))
 
 
-def _look_at(path: str, allow_other_owner: bool) -> Attachment:
+def look_at(path: str, allow_other_owner: bool) -> Attachment:
     """Attach without a look at the serializer, whose import would run what the segment names."""
     try:
         # O_NONBLOCK: so that a fifo that lies there is refused rather than waited for.
@@ -518,21 +519,24 @@ def unlink_inode(path: str, inode: tuple[int, int]) -> None:
 
 def describe(path: str) -> str:
     """Say in a few words what has this name: for the message of a name that is taken."""
-    with _lock:
-        known = list(_attachments.values())
     try:
-        attachment = _look_at(path, allow_other_owner=True)
-        was_attached = any(attachment is other for other in known)
-    except (SegmentError, NoFreeSeatError) as error:
-        return str(error)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return "it is not a regular file"
+        seen = examine(fd, path)
+    except SegmentError as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    finally:
+        os.close(fd)
     own = os.getpid()
-    pids = sorted({row["pid"] for row in seat_rows(attachment) if row["alive"]})
+    pids = sorted({row["pid"] for row in seen["seats"] if row["alive"]})
     who = [f"{own} (this process)" if pid == own else str(pid) for pid in pids]
-    if not was_attached:
-        who = [str(pid) for pid in pids if pid != own]
     return (
-        f"it holds {attachment.qsize()} of {attachment.capacity} items,"
+        f"it holds {seen['items']} of {seen['capacity']} items,"
         f" attached: {', '.join(who) or 'no process'}"
     )

@@ -55,8 +55,11 @@ ALLOWED = {
     "_core": {"_format", "_protocol", "errors", "memory"},
     "_inspect": {"_core", "_protocol"},
     "_ending": {"_core", "_protocol", "errors"},
-    "segment": {"_core", "_format", "_inspect", "errors", "memory", "serializers"},
+    "_examine": {"_format", "_inspect", "_protocol", "errors"},
+    "_repair": {"_core", "_protocol"},
+    "segment": {"_core", "_examine", "_format", "errors", "memory", "serializers"},
     "stats": {"_core", "_inspect", "errors"},
+    "doctor": {"_examine", "_repair", "errors", "segment"},
     # the queues
     "_deadlines": {"_core", "_protocol"},
     "_loans": {"_native/loans", "_protocol"},
@@ -72,7 +75,7 @@ ALLOWED = {
         *("_blocks", "_buffers", "_codec", "_core", "_deadlines", "_protocol"),
         *("_queue", "_reservations"),
     },
-    "queue": {"_raw", "_core", "segment", "serializers", "stats", "errors"},
+    "queue": {"_raw", "_core", "doctor", "segment", "serializers", "stats", "errors"},
     # the drop-ins for multiprocessing's
     "connections": {"_queue", "_core", "errors"},
     "dropin": {"connections", "_queue", "_raw", "_core", "_inspect", "segment", "errors"},
@@ -82,7 +85,8 @@ ALLOWED = {
     # faces: they hold no protocol, and see the package as its users do
     "demo": {"__init__"},
     "run": {"__init__"},
-    "__main__": {"demo", "run", "__init__"},
+    "checkup": {"doctor", "segment"},
+    "__main__": {"checkup", "demo", "run", "__init__"},
 }
 
 # Packages from elsewhere, and the only places that may know them.

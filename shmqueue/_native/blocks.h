@@ -302,6 +302,11 @@ static inline int shmq_block_is_referred(const shmq_view *view, uint32_t index) 
   return ref.block == index;
 }
 
+/* How much of a slot that question reads. */
+static inline uint64_t shmq_slot_reference_bytes(void) {
+  return sizeof(shmq_slot) + sizeof(shmq_block_ref);
+}
+
 /* Frees the blocks that the dead filled or held. BUSY when a taker holds the head: nothing done,
  * try again. */
 static inline shmq_status shmq_pool_sweep(const shmq_view *view) {

@@ -12,7 +12,8 @@
  *   free       nobody holds the lock             nobody
  *   granted    locked, generation still old      the grantee: it counts the generation up
  *   in use     locked, generation new            the grantee: its counters and pid
- *   dead       unlocked, pid not 0               nobody; the next grantee of the seat
+ *   dead       unlocked, pid not 0               the next grantee of the seat; who clears up, with
+ *                                                the lock: its pid
  *
  * A tag is dead if its generation is not the seat's, or if the seat's lock is free. Kill points of
  * a grant: before the generation is stored the old tags are dead by the free lock, after it by the
@@ -70,6 +71,16 @@ static inline int shmq_seat_is_held(const shmq_view *view, uint32_t seat) {
   lock.l_len = 1;
   if (fcntl(view->fd, F_OFD_GETLK, &lock) != 0) return -1;
   return lock.l_type != F_UNLCK;
+}
+
+/* Does anybody hold any seat of the file, whatever is in it? `fd`: as in shmq_seat_take. */
+static inline int shmq_anybody_is_seated(int fd) {
+  struct flock lock = {0};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = (off_t)SHMQ_LOCK_OFFSET;
+  lock.l_len = SHMQ_MAX_SEATS;
+  return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
 /* Proved dead: never a guess by time. A word that no process can have written counts as dead. */
@@ -223,6 +234,21 @@ static inline void shmq_seat_leave(shmq_view *view) {
   store_relaxed(&view->seat->pid, 0); /* relaxed: for people */
   munmap(view->anchor, SHMQ_PAGE);
   view->anchor = NULL;
+}
+
+/* Of a seat whose holder died: forgets who that was, so that nobody is told of it again. 0 if it is
+ * held. `fd`: as in shmq_seat_take, but not closed. Killed here: the kernel lets the lock go. */
+static inline int shmq_seat_forget(const shmq_view *view, int fd, uint32_t seat) {
+  struct flock lock = {0};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = (off_t)(SHMQ_LOCK_OFFSET + seat);
+  lock.l_len = 1;
+  if (fcntl(fd, F_OFD_SETLK, &lock) != 0) return 0;
+  store_relaxed(&view->seats[seat].pid, 0); /* relaxed: for people; the lock keeps others away */
+  lock.l_type = F_UNLCK;
+  fcntl(fd, F_OFD_SETLK, &lock);
+  return 1;
 }
 
 /* How many rows of the seat table were ever in use; bounded, whatever stands there. */

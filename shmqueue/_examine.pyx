@@ -1,0 +1,231 @@
+# cython: binding=False
+"""Looking at a segment without attaching to it: no seat, no write, no memory of its own.
+
+The words of the segment are read into private memory, piece by piece, and the protocol's own
+questions are asked of that copy. So a look changes nothing, whatever state the segment is in, and
+a file that somebody cuts off meanwhile is a short read, not a SIGBUS. Whether a process lives is
+asked of the kernel, by way of the descriptor.
+"""
+
+import errno
+import os
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.errno cimport errno as c_errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from shmqueue._inspect cimport rows_of
+from shmqueue._protocol cimport (
+    SHMQ_END_DONE,
+    SHMQ_END_HEAD0,
+    SHMQ_END_POOL,
+    SHMQ_END_SHUT,
+    SHMQ_END_TAIL,
+    SHMQ_TAG,
+    shmq_anybody_is_seated,
+    shmq_block,
+    shmq_block_backed_bytes,
+    shmq_block_count,
+    shmq_block_is_referred,
+    shmq_header,
+    shmq_seat,
+    shmq_seats_granted,
+    shmq_slot_reference_bytes,
+    shmq_snapshot_ends,
+    shmq_tag_is_dead,
+    shmq_tag_seat,
+    shmq_view,
+    shmq_view_set,
+    shmq_views,
+)
+
+from shmqueue import _format
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *, size_t, int, int, int, int64_t)
+    int munmap(void *, size_t)
+    enum: PROT_READ
+    enum: PROT_WRITE
+    enum: MAP_PRIVATE
+    enum: MAP_ANONYMOUS
+    enum: MAP_NORESERVE
+
+cdef extern from "<unistd.h>" nogil:
+    Py_ssize_t pread(int, void *, size_t, int64_t)
+
+_ENDS = ((SHMQ_END_TAIL, "tail"), (SHMQ_END_POOL, "pool"), (SHMQ_END_DONE, "done"),
+         (SHMQ_END_HEAD0, "head"))
+
+
+def examine(int fd, str path not None):
+    """Say what a segment holds, and who holds what of it.
+
+    Parameters
+    ----------
+    fd : int
+        The segment, open for reading, by an open file description that holds no seat.
+    path : str
+        What to call it in messages.
+
+    Returns
+    -------
+    dict
+        Geometry; ``items``; ``seats`` as `_inspect.seat_rows`, each with the ``blocks`` that its
+        process holds and their ``block_bytes``; ``owners``: the ends whose owner word somebody
+        holds; ``blocks`` and bytes of the pool; ``lost_blocks`` and ``lost_bytes``: what the dead
+        held and no slot refers to.
+
+    Raises
+    ------
+    SegmentError
+        If it is no sound segment of this layout.
+    OSError
+        If it can't be read, or there is no address range for a copy.
+    """
+    cdef shmq_view view
+    cdef shmq_header header
+    cdef void *base
+    status = os.fstat(fd)
+    text = os.pread(fd, _format.HEADER_BYTES, 0)
+    _format.check_header(text, status.st_size, path)
+    memcpy(&header, PyBytes_AS_STRING(text), sizeof(header))
+    # The blocks' own bytes are not looked at.
+    base = mmap(NULL, header.pool_offset, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    if base == <void *>-1:
+        raise OSError(c_errno, f"no address range for a copy of {path}: {os.strerror(c_errno)}")
+    try:
+        memset(&view, 0, sizeof(view))
+        shmq_view_set(&view, <uint8_t *>base, &header)
+        view.fd = fd
+        view.device = status.st_dev
+        view.inode = status.st_ino
+        _read(&view, 0, header.seats_offset)
+        return _told(&view, &header, status.st_blocks * 512)
+    finally:
+        munmap(base, header.pool_offset)
+
+
+def was_abandoned(int fd, str path not None):
+    """Whether nobody is attached to the segment, though somebody was and died; as `examine`."""
+    cdef shmq_header header
+    cdef const shmq_seat *row
+    cdef bytes text, rows
+    cdef size_t at
+    if shmq_anybody_is_seated(fd):
+        return False
+    text = os.pread(fd, _format.HEADER_BYTES, 0)
+    _format.check_header(text, os.fstat(fd).st_size, path)
+    memcpy(&header, PyBytes_AS_STRING(text), sizeof(header))
+    rows = os.pread(fd, min(header.seats_granted, header.max_seats) * sizeof(shmq_seat),
+                    header.seats_offset)
+    for at in range(0, len(rows) // sizeof(shmq_seat)):
+        row = <const shmq_seat *>PyBytes_AS_STRING(rows) + at
+        if row.pid != 0:
+            return True
+    return False
+
+
+def is_held(int fd):
+    """Whether any process has a seat in the file, whatever is in it; as `examine`."""
+    return bool(shmq_anybody_is_seated(fd))
+
+
+cdef int _read(shmq_view *view, uint64_t offset, uint64_t length) except -1:
+    """Copy a piece of the segment to its place; what lies behind the file's end stays as it is."""
+    cdef Py_ssize_t got
+    while length > 0:
+        got = pread(view.fd, view.base + offset, length, offset)
+        if got < 0 and c_errno != errno.EINTR:
+            raise OSError(c_errno, f"cannot read a segment: {os.strerror(c_errno)}")
+        if got == 0:
+            break
+        if got > 0:
+            offset += got
+            length -= got
+    return 0
+
+
+cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_bytes):
+    cdef uint64_t head, tail, word, had, free_bytes = 0, pool_bytes = 0, lost_bytes = 0
+    cdef uint32_t index, count, lost = 0
+    _read(view, header.seats_offset, shmq_seats_granted(view) * sizeof(shmq_seat))
+    _read(view, header.views_offset, shmq_seats_granted(view) * sizeof(shmq_views))
+    # A descriptor that was ever written has memory: a larger count was scribbled.
+    count = min(shmq_block_count(view), memory_bytes // sizeof(shmq_block))
+    _read(view, header.blocks_offset, count * sizeof(shmq_block))
+    shmq_snapshot_ends(view, &head, &tail)
+    owners = []
+    for index, name in _ENDS:
+        word = view.ends[index].owner
+        if word & SHMQ_TAG:
+            owners.append(_holder(view, word) | {"end": name})
+    seats = rows_of(view)
+    by_seat = {row["seat"]: row for row in seats}
+    for row in seats:
+        row["blocks"] = row["block_bytes"] = 0
+    is_dead = {}
+    for index in range(count):
+        had = shmq_block_backed_bytes(view, index)
+        pool_bytes += had
+        word = view.blocks[index].state & SHMQ_TAG
+        if word == 0:
+            free_bytes += had
+            continue
+        if word not in is_dead:
+            is_dead[word] = bool(shmq_tag_is_dead(view, word))
+        if is_dead[word] and not _is_referred(view, header, index):
+            lost += 1
+            lost_bytes += had
+        row = by_seat.get(shmq_tag_seat(word))
+        if row is not None and row["alive"] != is_dead[word] and view.blocks[index].state & 1:
+            row["blocks"] += 1
+            row["block_bytes"] += had
+    return {
+        "capacity": header.capacity,
+        "item_size": header.item_size,
+        "max_processes": header.max_seats,
+        "created_realtime_ns": header.created_realtime_ns,
+        "memory_bytes": memory_bytes,
+        "items": tail - head if tail - head <= header.capacity else None,
+        "items_put": tail,
+        "items_got": head,
+        "is_shut": bool(view.ends[SHMQ_END_TAIL].state & SHMQ_END_SHUT),
+        "owners": owners,
+        "seats": seats,
+        "blocks": count,
+        "pool_bytes": pool_bytes,
+        "pool_free_bytes": free_bytes,
+        "lost_blocks": lost,
+        "lost_bytes": lost_bytes,
+    }
+
+
+cdef dict _holder(const shmq_view *view, uint64_t word):
+    cdef uint32_t seat = shmq_tag_seat(word)
+    pid = view.seats[seat].pid if seat < shmq_seats_granted(view) else 0
+    return {"seat": seat, "pid": pid, "alive": not shmq_tag_is_dead(view, word)}
+
+
+cdef bint _is_referred(shmq_view *view, const shmq_header *header, uint32_t index) except -1:
+    """Whether a slot of the ring refers to a block that the dead held: as of one moment.
+
+    Read anew between two equal looks at the block's state. The dead don't come back, so in between
+    nobody changed it; if somebody did, it was found already.
+    """
+    cdef uint64_t seen = view.blocks[index].state
+    cdef uint64_t at = header.blocks_offset + index * sizeof(shmq_block)
+    cdef uint64_t position
+    cdef bint found
+    _read(view, at, sizeof(shmq_block))
+    if view.blocks[index].state != seen:
+        return True
+    _read(view, header.ends_offset, header.classes_offset - header.ends_offset)
+    position = view.blocks[index].slot_position
+    if position < view.slots_bytes:
+        _read(view, header.slots_offset + position,
+              min(shmq_slot_reference_bytes(), view.slots_bytes - position))
+    found = shmq_block_is_referred(view, index)
+    _read(view, at, sizeof(shmq_block))
+    return found or view.blocks[index].state != seen

@@ -1,0 +1,3 @@
+from shmqueue._core import Attachment
+
+def repair(attachment: Attachment, trim: bool) -> bool: ...

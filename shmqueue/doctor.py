@@ -1,0 +1,301 @@
+"""Which queues there are, who has them, what the dead left in them; and clearing that up.
+
+A look takes no seat and writes nothing. What it finds is repaired on request; and when a named
+queue is created, those that everybody left by dying are cleared up as well, since the memory they
+keep for nobody is what the new one may be short of.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+from typing import Any
+from urllib.parse import unquote
+
+from shmqueue import segment
+from shmqueue._examine import examine, is_held, was_abandoned
+from shmqueue._repair import repair
+from shmqueue.errors import ForeignSegmentError, SegmentError, SegmentVersionError
+
+__all__ = [
+    "clear_up_abandoned",
+    "count",
+    "fix",
+    "look",
+    "look_at_named",
+    "look_at_unnamed",
+    "remove_orphan",
+    "size",
+]
+
+# States of a queue.
+IN_USE = "in use"
+UNATTENDED = "unattended"  # nobody is attached: all left in order
+ABANDONED = "abandoned"  # nobody is attached: the last ones died
+DAMAGED = "damaged"
+FOREIGN = "foreign"
+UNREADABLE = "unreadable"
+
+# Who creates a queue looks at so many others, at most.
+ABANDONED_LOOKED_AT = 16
+# A living holder of the head is in a copy, or stopped: then the rest is left to the next one.
+REPAIR_ATTEMPTS = 200
+MEMORY_FILE = "/memfd:shmqueue (deleted)"
+
+
+def look_at_named() -> list[dict[str, Any]]:
+    """Look at every file in /dev/shm that has the name of a queue.
+
+    Returns
+    -------
+    list of dict
+        As `look`, sorted by name.
+    """
+    return [look(os.path.join(segment.DIRECTORY, file)) for file in sorted(_file_names())]
+
+
+def _file_names() -> list[str]:
+    try:
+        return [file for file in os.listdir(segment.DIRECTORY) if file.startswith(segment.PREFIX)]
+    except FileNotFoundError:
+        return []
+
+
+def look(path: str) -> dict[str, Any]:
+    """Say what is known of a named segment.
+
+    Parameters
+    ----------
+    path : str
+        Where its file is.
+
+    Returns
+    -------
+    dict
+        ``path``, ``name``, ``run_id``, ``state``, ``problems`` (sentences; empty if all is well);
+        where it can be read ``uid`` and ``mode``; and if it is sound what `examine` tells.
+    """
+    name, _, run_id = os.path.basename(path)[len(segment.PREFIX) :].partition("@")
+    told: dict[str, Any] = {
+        "path": path,
+        "name": unquote(name),
+        "run_id": unquote(run_id),
+        "state": UNREADABLE,
+        "problems": [],
+    }
+    try:
+        # O_NONBLOCK: for a fifo that lies there.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno is not None and os.path.islink(path):
+            told["state"] = FOREIGN
+        told["problems"] = [f"cannot be opened: {error.strerror}"]
+        return told
+    try:
+        return told | _look_through(fd, path)
+    finally:
+        os.close(fd)
+
+
+def _look_through(fd: int, path: str) -> dict[str, Any]:
+    """Return what can be told by way of a descriptor that holds no seat."""
+    status = os.fstat(fd)
+    told: dict[str, Any] = {"uid": status.st_uid, "mode": stat.S_IMODE(status.st_mode)}
+    if not stat.S_ISREG(status.st_mode):
+        return told | {"state": FOREIGN, "problems": ["is not a regular file"]}
+    try:
+        seen = examine(fd, path)
+    except (ForeignSegmentError, SegmentVersionError) as error:
+        return told | {"state": FOREIGN, "problems": [str(error)]}
+    except (SegmentError, OSError) as error:
+        held = "; processes are attached to it" if is_held(fd) else "; no process is attached to it"
+        state = DAMAGED if isinstance(error, SegmentError) else UNREADABLE
+        return told | {"state": state, "is_held": is_held(fd), "problems": [f"{error}{held}"]}
+    if any(row["alive"] for row in seen["seats"]):
+        state = IN_USE
+    else:
+        state = ABANDONED if seen["seats"] else UNATTENDED
+    return told | {"state": state, "problems": _problems(seen)} | seen
+
+
+def _problems(seen: dict[str, Any]) -> list[str]:
+    problems = [
+        f"process {row['pid']} died without leaving seat {row['seat']}"
+        for row in seen["seats"]
+        if not row["alive"]
+    ]
+    for owner in seen["owners"]:
+        if not owner["alive"]:
+            who = f"process {owner['pid']}" if owner["pid"] else f"seat {owner['seat']}"
+            problems.append(
+                f"the {owner['end']} is in the hands of {who}, which died: whoever needs it next"
+                " takes it over"
+            )
+    if seen["lost_blocks"]:
+        problems.append(
+            f"{count(seen['lost_blocks'], 'block')} ({size(seen['lost_bytes'])}) that the dead"
+            " held are not free yet"
+        )
+    if seen["items"] is None:
+        problems.append("head and tail contradict each other: something else wrote into it")
+    return problems
+
+
+def look_at_unnamed() -> list[dict[str, Any]]:
+    """Look at the unnamed queues of all processes that this user may look into.
+
+    Returns
+    -------
+    list of dict
+        As `look`, with ``pids``, the processes that have a descriptor of it, instead of a path and
+        a name. There are no problems in them to be repaired: what the dead hold is taken when it is
+        needed, and goes with the last process.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for path in _memory_files(pid):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                inode = os.fstat(fd).st_ino
+                if inode not in found:
+                    found[inode] = {"inode": inode, "pids": []} | _look_through(fd, segment.UNNAMED)
+                if pid not in found[inode]["pids"]:
+                    found[inode]["pids"].append(pid)
+            finally:
+                os.close(fd)
+    return list(found.values())
+
+
+def _memory_files(pid: int) -> list[str]:
+    folder = f"/proc/{pid}/fd"
+    paths = []
+    try:
+        for number in os.listdir(folder):
+            path = f"{folder}/{number}"
+            if os.readlink(path) == MEMORY_FILE:
+                paths.append(path)
+    except OSError:
+        pass  # gone, or another user's
+    return paths
+
+
+# ---- clearing up ---------------------------------------------------------------------------------
+
+
+def fix(told: dict[str, Any]) -> list[str]:
+    """Repair what `look` found in a named segment.
+
+    What the dead held becomes free; their seats are left in order. A damaged segment that nobody
+    is attached to is removed: no program of this version can open it again.
+
+    Parameters
+    ----------
+    told : dict
+        What `look` said.
+
+    Returns
+    -------
+    list of str
+        What was done, in sentences; what could not be done raises nothing and is still there when
+        it is looked at again.
+    """
+    path = told["path"]
+    if told["state"] == DAMAGED and not told["is_held"]:
+        return _remove(path, "removed, as it can't be opened")
+    if told["state"] not in (IN_USE, UNATTENDED, ABANDONED) or not told["problems"]:
+        return []
+    try:
+        return _cleared(path, trim=told["state"] != IN_USE)
+    except (SegmentError, OSError, ValueError) as error:
+        return [f"could not be repaired: {error}"]
+
+
+def _cleared(path: str, trim: bool) -> list[str]:
+    attachment = segment.look_at(path, allow_other_owner=True)
+    for _ in range(REPAIR_ATTEMPTS):
+        if repair(attachment, trim):
+            return ["what the dead held is free"]
+        os.sched_yield()
+    return ["not all that the dead held could be freed: a living process holds the head"]
+
+
+def remove_orphan(told: dict[str, Any]) -> list[str]:
+    """Remove a queue that nobody is attached to, with the items that are in it.
+
+    Parameters
+    ----------
+    told : dict
+        What `look` said.
+
+    Returns
+    -------
+    list of str
+        What was done, in sentences.
+    """
+    if told["state"] not in (UNATTENDED, ABANDONED):
+        return []
+    items = count(told["items"], "item") if told["items"] else "no items"
+    return _remove(told["path"], f"removed, with {items}")
+
+
+def _remove(path: str, deed: str) -> list[str]:
+    """Remove a file, unless somebody attached to it meanwhile."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        return [f"could not be removed: {error.strerror}"]
+    try:
+        status = os.fstat(fd)
+        if is_held(fd):
+            return ["left alone: a process has just attached to it"]
+        segment.unlink_inode(path, (status.st_dev, status.st_ino))
+    except OSError as error:
+        return [f"could not be removed: {error.strerror}"]
+    finally:
+        os.close(fd)
+    return [deed]
+
+
+def clear_up_abandoned() -> None:
+    """Free what the dead hold in queues of this user that nobody is attached to, without a word.
+
+    Names and items stay. At most a few are looked at, others each time.
+    """
+    files = _file_names()
+    for file in random.sample(files, min(len(files), ABANDONED_LOOKED_AT)):
+        path = os.path.join(segment.DIRECTORY, file)
+        try:
+            if _is_abandoned(path):
+                _cleared(path, trim=True)
+        except (SegmentError, OSError, ValueError):
+            pass  # not ours, not sound, or full: for the doctor to tell
+
+
+def _is_abandoned(path: str) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(fd)
+        is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        return is_own and was_abandoned(fd, path)
+    finally:
+        os.close(fd)
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def size(number: int) -> str:
+    """Return a number of bytes in a unit that people read."""
+    for unit, bytes_each in (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
+        if number >= bytes_each:
+            return f"{number / bytes_each:.1f} {unit}"
+    return f"{number} bytes"

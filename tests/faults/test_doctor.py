@@ -1,0 +1,419 @@
+"""The doctor sees who has a queue and what the dead hold in it, and clears that up on request."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+from shmqueue import SharedMemoryQueue, doctor, segment
+from tests import support, unnamed
+from tests.protocol.raw import HEAD, POOL, TAIL
+from tests.support import LIMIT, drain
+
+ARRAY = numpy.arange(1 << 17)
+LARGE = ARRAY.nbytes
+
+
+@pytest.fixture
+def queue(create):
+    return create(capacity=8, item_size=64)
+
+
+@pytest.fixture
+def raw(queue, open_raw):
+    return open_raw()
+
+
+def _look(queue):
+    return doctor.look(segment.path_of(queue.name, queue.run_id))
+
+
+def _row(told, pid):
+    (row,) = [row for row in told["seats"] if row["pid"] == pid]
+    return row
+
+
+def _view_and_die(queue):
+    kept = queue.get()
+    assert kept[1] == 1
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def dead_viewer(queue, forks):
+    """Return the pid of a process that died with an array of the queue in its hands."""
+    queue.put(ARRAY)
+    pid = forks.start(_view_and_die, queue)
+    assert forks.wait(pid) == -signal.SIGKILL
+    return pid
+
+
+class TestLooking:
+    def test_it_tells_what_is_in_a_queue_and_who_has_it(self, queue):
+        queue.put_batch([1, 2, 3])
+        queue.get()
+        queue.put(ARRAY)
+        told = _look(queue)
+        assert (told["name"], told["run_id"]) == (queue.name, queue.run_id)
+        assert (told["state"], told["problems"]) == (doctor.IN_USE, [])
+        assert (told["capacity"], told["items"], told["items_put"]) == (8, 3, 4)
+        assert (told["uid"], told["mode"]) == (os.geteuid(), 0o600)
+        assert told["pool_bytes"] >= LARGE > told["pool_free_bytes"]
+        assert [row["pid"] for row in told["seats"] if row["alive"]] == [os.getpid()]
+
+    def test_it_takes_no_seat(self, create):
+        full = create("full", max_processes=1)
+        assert _look(full)["state"] == doctor.IN_USE
+        assert len(full.get_metrics()["seats"]) == 1
+
+    def test_it_changes_not_a_byte(self, queue, dead_viewer, raw):
+        queue.put_batch(["a", ARRAY])
+        raw.set_owner(TAIL, raw.seat_of(dead_viewer)[1])
+        path = segment.path_of(queue.name, queue.run_id)
+
+        def everything():
+            status = os.stat(path)
+            with open(path, "rb") as file:
+                return file.read(raw.mapped_bytes), status.st_blocks, status.st_mtime_ns
+
+        before = everything()
+        assert _look(queue)["problems"]
+        assert everything() == before
+
+    @pytest.mark.parametrize("name", ["plain", "with@sign", "ä b%41", "a@b@c"])
+    def test_it_reads_the_name_back_from_the_file(self, create, name):
+        queue = create(name, run_id="")
+        try:
+            told = _look(queue)
+            assert (told["name"], told["run_id"]) == (name, "")
+        finally:
+            queue.unlink()
+
+    def test_it_tells_who_died_and_what_they_hold(self, queue, dead_viewer, raw):
+        raw.set_owner(HEAD, raw.seat_of(dead_viewer)[1])
+        told = _look(queue)
+        row = _row(told, dead_viewer)
+        assert not row["alive"]
+        assert (row["blocks"], row["block_bytes"]) == (1, told["pool_bytes"])
+        assert (told["lost_blocks"], told["lost_bytes"]) == (1, told["pool_bytes"])
+        (owner,) = told["owners"]
+        assert (owner["end"], owner["pid"], owner["alive"]) == ("head", dead_viewer, False)
+        text = "\n".join(told["problems"])
+        assert f"process {dead_viewer} died" in text
+        assert "the head is in the hands" in text
+        assert "1 block" in text
+        raw.set_owner(HEAD, 0)
+
+    def test_what_the_living_hold_is_no_problem(self, queue, raw):
+        queue.put(ARRAY)
+        kept = queue.get()
+        raw.set_owner(TAIL, raw.seat_of(os.getpid())[1])
+        told = _look(queue)
+        assert told["problems"] == []
+        assert _row(told, os.getpid())["blocks"] == 1
+        assert [owner["end"] for owner in told["owners"]] == ["tail"]
+        raw.set_owner(TAIL, 0)
+        del kept
+
+    def test_what_the_dead_put_is_an_item_and_not_lost(self, queue, forks):
+        assert forks.wait(forks.start(queue.put, ARRAY)) == 0
+        told = _look(queue)
+        assert (told["items"], told["lost_blocks"]) == (1, 0)
+        assert queue.get()[1] == 1
+
+    def test_nobody_attached_is_unattended_or_abandoned(self, programs, run_id):
+        for ending, state in (("queue.close()", "unattended"), ("os.kill(os.getpid(), 9)", "aban")):
+            program = programs.start(
+                f"""
+                import os, sys
+                from shmqueue import SharedMemoryQueue
+                queue = SharedMemoryQueue("q", create=True, exist_ok=True, run_id=sys.argv[1])
+                queue.put(1)
+                {ending}
+                """,
+                run_id,
+            )
+            program.communicate(timeout=LIMIT)
+            told = doctor.look(segment.path_of("q", run_id))
+            assert told["state"].startswith(state)
+            assert told["items"] in (1, 2)
+        assert segment.unlink("q", run_id)
+
+    def test_unnamed_queues_are_found_with_the_processes_that_have_them(self, make):
+        mine = make()
+        for number in range(5):
+            mine.put(number)
+        inode = os.fstat(mine._attachment.fd).st_ino
+        (told,) = [one for one in doctor.look_at_unnamed() if one["inode"] == inode]
+        assert told["pids"] == [os.getpid()]
+        assert (told["state"], told["items"], told["capacity"]) == ("in use", 5, unnamed.UNBOUNDED)
+
+
+class TestWhatIsNoQueue:
+    @pytest.fixture
+    def path(self, run_id):
+        path = segment.path_of("q", run_id)
+        yield path
+        if os.path.lexists(path):
+            os.unlink(path)
+
+    def test_a_damaged_one_is_told_and_removed_when_nobody_has_it(self, create, path):
+        queue = create()
+        with open(path, "r+b") as file:
+            file.seek(40)
+            file.write(b"\xff")
+        told = doctor.look(path)
+        assert (told["state"], told["is_held"]) == (doctor.DAMAGED, True)
+        assert "overwritten" in told["problems"][0]
+        assert "processes are attached" in told["problems"][0]
+        assert doctor.fix(told) == []
+        queue.close()
+        told = doctor.look(path)
+        assert not told["is_held"]
+        assert doctor.fix(told) == ["removed, as it can't be opened"]
+        assert not os.path.lexists(path)
+
+    def test_one_of_another_version_is_left_alone(self, create, path, open_raw):
+        create().close()
+        with open(path, "r+b") as file:
+            file.seek(8)
+            file.write(b"\xff")
+        told = doctor.look(path)
+        assert told["state"] == doctor.FOREIGN
+        assert "layout version" in told["problems"][0]
+        assert doctor.fix(told) == doctor.remove_orphan(told) == []
+        assert os.path.exists(path)
+
+    def test_a_file_of_another_program_is_left_alone(self, path):
+        with open(path, "wb") as file:
+            file.write(b"not a queue" * 100)
+        told = doctor.look(path)
+        assert told["state"] == doctor.FOREIGN
+        assert doctor.fix(told) == doctor.remove_orphan(told) == []
+        assert os.path.getsize(path) == 1100
+
+    @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/etc/passwd", path)])
+    def test_what_is_no_regular_file_is_told_and_left_alone(self, path, make):
+        make(path)
+        told = doctor.look(path)
+        assert told["state"] == doctor.FOREIGN
+        assert doctor.fix(told) == doctor.remove_orphan(told) == []
+        assert stat.S_IFMT(os.lstat(path).st_mode) != stat.S_IFREG
+
+    def test_a_scribbled_count_of_blocks_costs_no_memory(self, queue, raw):
+        raw.set("end", POOL, "sequence", 1 << 60)
+        told = _look(queue)
+        assert told["blocks"] <= told["memory_bytes"] // 64
+        raw.set("end", POOL, "sequence", 0)
+
+    def test_ends_that_contradict_each_other_are_a_problem(self, queue, raw):
+        raw.set("end", HEAD, "sequence", 5)
+        told = _look(queue)
+        assert told["items"] is None
+        assert any("contradict" in problem for problem in told["problems"])
+        raw.set("end", HEAD, "sequence", 0)
+
+
+class TestFixing:
+    def test_what_the_dead_held_is_free_and_they_are_forgotten(self, queue, dead_viewer, raw):
+        word = raw.seat_of(dead_viewer)[1]
+        for end in (TAIL, HEAD, POOL):
+            raw.set_owner(end, word)
+        assert doctor.fix(_look(queue)) == ["what the dead held is free"]
+        told = _look(queue)
+        assert (told["problems"], told["owners"], told["lost_blocks"]) == ([], [], 0)
+        assert [row["pid"] for row in told["seats"]] == [os.getpid()]
+        assert told["pool_free_bytes"] == told["pool_bytes"]
+        queue.put(ARRAY)
+        assert queue.get()[1] == 1
+
+    def test_items_stay(self, queue, dead_viewer):
+        queue.put_batch([1, 2, ARRAY])
+        doctor.fix(_look(queue))
+        one, two, three = drain(queue, 3)
+        assert (one, two, three[1]) == (1, 2, 1)
+
+    def test_the_counts_of_the_dead_stay_in_the_totals(self, queue, forks):
+        def put_and_die():
+            queue.put_batch([1, 2, 3])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        forks.wait(forks.start(put_and_die))
+        before = queue.get_metrics()
+        doctor.fix(_look(queue))
+        after = queue.get_metrics()
+        assert (after["items_put"], after["bytes_put"]) == (3, before["bytes_put"])
+
+    def test_a_stopped_process_keeps_what_it_holds(self, queue, raw, forks):
+        def get_and_stop():
+            kept = queue.get()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            del kept
+
+        queue.put(ARRAY)
+        pid = forks.start(get_and_stop)
+        os.waitpid(pid, os.WUNTRACED)
+        raw.set_owner(HEAD, raw.seat_of(pid)[1])
+        told = _look(queue)
+        assert told["problems"] == doctor.fix(told) == []
+        # Nor when there is something else to repair, for which the head is needed.
+        forks.wait(forks.start(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+        again = _look(queue)
+        assert _row(again, pid)["blocks"] == 1
+        assert again["owners"][0]["alive"]
+        raw.set_owner(HEAD, 0)
+        os.kill(pid, signal.SIGCONT)
+        assert forks.wait(pid) == 0
+        assert _look(queue)["pool_free_bytes"] > 0
+
+    def test_a_living_holder_of_the_head_is_told(self, queue, dead_viewer, raw):
+        raw.set_owner(HEAD, raw.seat_of(os.getpid())[1])
+        (said,) = doctor.fix(_look(queue))
+        assert "a living process holds the head" in said
+        assert _look(queue)["lost_blocks"] == 1
+        raw.set_owner(HEAD, 0)
+        doctor.fix(_look(queue))
+        assert _look(queue)["lost_blocks"] == 0
+
+    def test_a_seat_of_the_dead_is_free_for_others_meanwhile(self, queue, dead_viewer, raw):
+        doctor.fix(_look(queue))
+        same = unnamed.another(queue)
+        assert raw.get("header", 0, "seats_granted") == 2
+        same.close()
+
+
+class TestOrphans:
+    @pytest.fixture
+    def orphan(self, programs, run_id):
+        """Return the path of a queue with two items, that everybody left by dying."""
+        program = programs.start(
+            """
+            import numpy, os, sys
+            from shmqueue import SharedMemoryQueue
+            queue = SharedMemoryQueue("orphan", create=True, run_id=sys.argv[1])
+            queue.put_batch(["first", numpy.arange(1 << 17), "second"])
+            queue.get()
+            kept = queue.get()
+            queue.put("third")
+            os.kill(os.getpid(), 9)
+            """,
+            run_id,
+        )
+        program.communicate(timeout=LIMIT)
+        assert program.returncode == -signal.SIGKILL
+        path = segment.path_of("orphan", run_id)
+        yield path
+        if os.path.exists(path):
+            os.unlink(path)
+
+    def test_fixing_one_gives_its_unused_memory_back_and_keeps_its_items(self, orphan, run_id):
+        before = doctor.look(orphan)
+        assert (before["state"], before["lost_blocks"]) == (doctor.ABANDONED, 1)
+        doctor.fix(before)
+        told = doctor.look(orphan)
+        assert (told["state"], told["pool_bytes"], told["problems"]) == ("unattended", 0, [])
+        assert told["memory_bytes"] <= before["memory_bytes"] - LARGE
+        with SharedMemoryQueue("orphan", run_id=run_id) as queue:
+            assert drain(queue, 2) == ["second", "third"]
+
+    def test_creating_another_queue_does_the_same(self, orphan, create, run_id, monkeypatch):
+        monkeypatch.setattr(doctor, "_file_names", lambda: [os.path.basename(orphan)])
+        create("another")
+        told = doctor.look(orphan)
+        assert (told["state"], told["pool_bytes"], told["items"]) == ("unattended", 0, 2)
+
+    def test_creating_looks_at_a_few_of_many(self, create, monkeypatch):
+        looked = []
+        monkeypatch.setattr(doctor, "_file_names", lambda: [f"shmq.{n}" for n in range(500)])
+        monkeypatch.setattr(doctor, "_is_abandoned", looked.append)
+        create("one")
+        assert len(set(looked)) == doctor.ABANDONED_LOOKED_AT
+
+    def test_creating_does_not_touch_what_somebody_has(
+        self, queue, dead_viewer, create, monkeypatch
+    ):
+        monkeypatch.setattr(doctor, "_file_names", lambda: [queue.segment_name])
+        create("another")
+        assert _look(queue)["lost_blocks"] == 1
+
+    def test_creating_does_not_attach_to_what_was_left_in_order(self, create, monkeypatch):
+        create("first").close()
+        attached = []
+        monkeypatch.setattr(segment, "look_at", attached.append)
+        create("second")
+        assert attached == []
+
+    def test_a_damaged_name_does_not_keep_others_from_creating(self, create, run_id, monkeypatch):
+        path = segment.path_of("bad", run_id)
+        monkeypatch.setattr(doctor, "_file_names", lambda: [os.path.basename(path), "shmq.none"])
+        with open(path, "wb") as file:
+            file.write(bytes(10))
+        create("good").put(1)
+        os.unlink(path)
+
+    def test_removing_one_takes_its_items_along_and_says_so(self, orphan):
+        assert doctor.remove_orphan(doctor.look(orphan)) == ["removed, with 2 items"]
+        assert not os.path.exists(orphan)
+
+    def test_one_that_somebody_attached_to_meanwhile_is_left(self, orphan, run_id):
+        told = doctor.look(orphan)
+        with SharedMemoryQueue("orphan", run_id=run_id):
+            (said,) = doctor.remove_orphan(told)
+            assert "left alone" in said
+        assert os.path.exists(orphan)
+
+
+class TestTheCommand:
+    def _run(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "shmqueue", "doctor", *arguments],
+            env=support.program_environment(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+
+    def test_it_shows_a_queue_to_people_and_fixes_it(self, queue, dead_viewer):
+        which = [queue.name, "--run-id", queue.run_id]
+        shown = self._run(*which)
+        assert shown.returncode == 1
+        assert f"{queue.name!r} (run_id {queue.run_id!r}): in use" in shown.stdout
+        assert f"! process {dead_viewer} died without leaving seat 1" in shown.stdout
+        assert "1 named queue, 0 unnamed ones: 1 queue with problems" in shown.stdout
+        assert "\033" not in shown.stdout
+        fixed = self._run(*which, "--fix")
+        assert fixed.returncode == 0
+        assert "> what the dead held is free" in fixed.stdout
+        assert "all well" in fixed.stdout
+
+    def test_it_speaks_json(self, queue, make):
+        queue.put(1)
+        unnamed_queue = make()
+        shown = self._run("--json")
+        everything = json.loads(shown.stdout)
+        (told,) = [one for one in everything["named"] if one["run_id"] == queue.run_id]
+        assert (told["name"], told["items"], told["problems"]) == (queue.name, 1, [])
+        inode = os.fstat(unnamed_queue._attachment.fd).st_ino
+        assert inode in [one["inode"] for one in everything["unnamed"]]
+
+    def test_it_removes_orphans_only_when_asked(self, create):
+        queue = create("orphan")
+        queue.put_batch([1, 2])
+        queue.close()
+        which = ["orphan", "--run-id", queue.run_id]
+        assert "unattended" in self._run(*which, "--fix").stdout
+        shown = self._run(*which, "--remove-orphans")
+        assert shown.returncode == 0
+        assert "> removed, with 2 items" in shown.stdout
+        assert support.segment_files(queue.run_id) == []
+
+    @pytest.mark.parametrize(("name", "status"), [("no-such-queue", 1), ("a/b", 2), ("", 2)])
+    def test_it_says_what_is_wrong_with_a_name(self, name, status):
+        shown = self._run(name)
+        assert shown.returncode == status
+        assert "No such file" in shown.stdout or "name" in shown.stderr
