@@ -14,8 +14,10 @@
  * the end it waits for, looks once more, and sleeps on the bell. Whoever moves the end stores the
  * sequence, then exchanges the owner word. Both touch the same word with read-modify-writes, so one
  * comes first: either the exchange sees the flag, and rings; or the flag comes after the exchange,
- * and the second look sees the sequence. One sleeper is woken, and wakes the next in its turn. Those
- * who die or are stopped in between, with a wake-up in their hands, are why every sleep is bounded.
+ * and the second look sees the sequence. One sleeper is woken, and wakes the next in its turn: it sets
+ * the flag again, looks, and wakes the next one if there is something to do; in this order, for the
+ * same reason. Those who die or are stopped in between, with a wake-up in their hands, are why every
+ * sleep is bounded.
  */
 #ifndef SHMQ_ENDS_H
 #define SHMQ_ENDS_H
@@ -63,7 +65,7 @@ static void __attribute__((noinline)) shmq_end_ring(shmq_end *end, uint64_t flag
     /* release: a sleeper that reads the new bell, and therefore doesn't sleep, sees the sequence. */
     fetch_add_release(&end->bell, 1);
   }
-  /* One is woken and passes it on (shmq_end_pass_on), so that whoever moves the end pays for one
+  /* One is woken and passes it on (shmq_waiter_end), so that whoever moves the end pays for one
    * system call, not for one with each item while there are sleepers. */
   if (flags & SHMQ_AWAITED) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
   if (flags & SHMQ_BATCH_AWAITED) {
@@ -101,18 +103,10 @@ static inline int shmq_end_evict_dead(const shmq_view *view, shmq_end *end) {
   return 1;
 }
 
-/* Sets `flag` in the owner word, whoever holds it. */
-static inline void shmq_end_flag(shmq_end *end, uint64_t flag) {
+/* Sets `flag` in the owner word, whoever holds it; returns the word as it is then. */
+static inline uint64_t shmq_end_flag(shmq_end *end, uint64_t flag) {
   /* acq_rel: pairs with the exchange in shmq_end_release; see the essay above. */
-  fetch_or_acq_rel(&end->owner, flag);
-}
-
-/* By one who slept on the bell, when its wait is over: there may be more who sleep, so the next who
- * moves the end rings again; and if there is something to do already, the next one is woken now. A
- * process killed before it gets here leaves the others to their bounded sleeps. */
-static inline void shmq_end_pass_on(shmq_end *end, int more_to_do) {
-  shmq_end_flag(end, SHMQ_AWAITED);
-  if (more_to_do) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
+  return fetch_or_acq_rel(&end->owner, flag) | flag;
 }
 
 /* By the end's owner. */

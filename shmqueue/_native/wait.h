@@ -108,8 +108,9 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
   int result;
   if (until > deadline) until = deadline;
   if (waiter->why == SHMQ_BUSY) {
-    shmq_end_flag(waiter->end, SHMQ_CONTENDED);
-    uint64_t seen = load_relaxed(&waiter->end->owner); /* relaxed: the futex compares it again */
+    /* What the flag was set in is what the futex compares: the word that a later look finds may be
+     * another owner's, who doesn't know of us. */
+    uint64_t seen = shmq_end_flag(waiter->end, SHMQ_CONTENDED);
     if ((seen & SHMQ_TAG) == 0) return SHMQ_OK;
     if (shmq_end_evict_dead(view, waiter->end)) return SHMQ_OK;
     waiter->slept = 1;
@@ -176,7 +177,10 @@ static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_s
   return shmq_sleep(view, waiter, now, deadline);
 }
 
-/* Ends a wait, however it ended: a wake-up that came to us is passed on to the next sleeper.
+/* Ends a wait, however it ended: a wake-up that came to us is passed on to the next sleeper. There may
+ * be more who sleep, so the next who moves the end rings again; and if there is something to do
+ * already, the next one is woken now. First the flag, then the look: whoever moves the end in between
+ * rings, or is seen. A process killed before it gets here leaves the others to their bounded sleeps.
  * `gave_up`: without having acted. */
 static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, int gave_up) {
   if (waiter->started_ns == 0) return;
@@ -186,7 +190,8 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
                   : waiter->bell_end == shmq_tail(view) ? SHMQ_EMPTY
                                                         : SHMQ_UNFINISHED;
     waiter->count = 1;
-    shmq_end_pass_on(waiter->bell_end, shmq_may_go_on(view, waiter));
+    shmq_end_flag(waiter->bell_end, SHMQ_AWAITED);
+    if (shmq_may_go_on(view, waiter)) futex_wake(&waiter->bell_end->bell, 1, SHMQ_WAKE_ONE_ITEM);
   }
   if (gave_up && waiter->owner_end != NULL)
     futex_wake(shmq_owner_futex(waiter->owner_end), 1, SHMQ_WAKE_ANY);
