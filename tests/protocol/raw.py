@@ -71,6 +71,11 @@ class RawSegment:
         at = self._bases[structure] + index * self._steps[structure] + offset
         return self._views[size], at // size
 
+    def offset_of(self, structure, index, field=None):
+        """Return where a field is in the file; without a field, its structure."""
+        offset, _ = fields()[structure, field] if field else (0, 0)
+        return self._bases[structure] + index * self._steps[structure] + offset
+
     def get(self, structure, index, field):
         view, at = self._place(structure, index, field)
         return view[at]

@@ -11,13 +11,19 @@ import pytest
 from shmqueue import errors
 from shmqueue._inspect import seat_rows, snapshot
 from tests import support, unnamed
-from tests.protocol.raw import HEAD, POOL, TAIL, fields
+from tests.protocol.raw import HEAD, POOL, TAIL
+from tests.protocol.regions import (
+    LARGE,
+    SIZE,
+    STATES,
+    in_one_region,
+    round_its_region,
+    through_regions,
+)
 from tests.support import run_in_fork
 from tests.unnamed import FIRST_REGION, IS_JUMP, RawUnnamed, region_start, slot_bytes
 
 DONE = 2
-SIZE = 3000
-LARGE = bytes(range(256)) * 64
 
 # What a call on a segment that something wrote into may raise.
 CLEAR = (errors.SegmentError, errors.ShutDown, Empty, Full, ValueError, OSError)
@@ -37,58 +43,6 @@ WILD = [
     2**64 - 32,
     2**64 - 1,
 ]
-
-
-def _in_one_region():
-    """A ring with small items and a large one, in its first region."""
-    queue = unnamed.make_queue()
-    queue.put_batch([b"a" * 20, LARGE, b"b" * SIZE])
-    return queue
-
-
-def _round_its_region():
-    """A ring whose tail went round: the head is before it."""
-    queue = unnamed.make_queue()
-    per_region = FIRST_REGION // slot_bytes(SIZE)
-    for _ in range(per_region - 3):
-        queue.put(bytes(SIZE))
-    for _ in range(per_region - 6):
-        queue.get()
-    for _ in range(6):
-        queue.put(bytes(SIZE))
-    queue.put(LARGE)
-    return queue
-
-
-def _through_regions():
-    """A ring with its head in one region and its tail in another."""
-    queue = unnamed.make_queue()
-    raw = RawUnnamed(queue._attachment)
-    while raw.regions()[1] < 2:
-        queue.put(bytes(SIZE))
-    queue.put_batch([LARGE, b"x"])
-    for _ in range(340):
-        queue.get()
-    raw.close()
-    return queue
-
-
-def _empty_in_a_larger_region():
-    queue = unnamed.make_queue()
-    raw = RawUnnamed(queue._attachment)
-    other, living = raw.living(queue)
-    while raw.regions()[1] < 2:
-        queue.put(bytes(SIZE))
-    raw.set_owner(POOL, living)
-    while not queue.empty():
-        queue.get()
-    raw.set_owner(POOL, 0)
-    other.close()
-    raw.close()
-    return queue
-
-
-STATES = [_in_one_region, _round_its_region, _through_regions, _empty_in_a_larger_region]
 
 
 def _use(queue):
@@ -153,11 +107,6 @@ def refusals(tmp_path):
     return count_refusals
 
 
-def _offset(raw, structure, index, field):
-    offset, size = fields()[structure, field]
-    return raw._bases[structure] + index * raw._steps[structure] + offset, size
-
-
 def _words(where, size=8):
     """Return damages: each wild number at each of these offsets."""
     return [(at, struct.pack("<Q", value)[:size]) for at in where for value in WILD]
@@ -184,24 +133,24 @@ class TestWildNumbers:
     @pytest.mark.parametrize("end", [TAIL, HEAD])
     def test_in_places(self, state, look, refusals, end):
         _, raw = look(state)
-        start = _offset(raw, "end", end, "place")[0]
+        start = raw.offset_of("end", end, "place")
         assert refusals(state, _words(range(start, start + 32, 8))) > 0
 
     def test_in_sequences(self, state, look, refusals):
         _, raw = look(state)
-        where = [_offset(raw, "end", end, "sequence")[0] for end in (TAIL, DONE, HEAD)]
+        where = [raw.offset_of("end", end, "sequence") for end in (TAIL, DONE, HEAD)]
         assert refusals(state, _words(where)) > 0
 
     def test_in_the_count_of_blocks(self, state, look, refusals):
         """Each sweep looks at as many as there may be: few numbers, since that takes a while."""
         _, raw = look(state)
-        at = _offset(raw, "end", POOL, "sequence")[0]
+        at = raw.offset_of("end", POOL, "sequence")
         refusals(state, [(at, struct.pack("<Q", value)) for value in (1, 1000, 2**64 - 1)])
 
     def test_in_the_table_of_regions(self, state, look, refusals):
         _, raw = look(state)
-        start = _offset(raw, "region", 0, "backed")[0]
-        end = _offset(raw, "region", 4, "backed")[0]
+        start = raw.offset_of("region", 0, "backed")
+        end = raw.offset_of("region", 4, "backed")
         refusals(state, _words(range(start, end, 8)))
 
     def test_in_the_slots_at_both_ends(self, state, look, refusals):
@@ -226,7 +175,7 @@ class TestJumps:
             sequence += 1
         return found
 
-    @pytest.mark.parametrize("state", [_round_its_region, _through_regions])
+    @pytest.mark.parametrize("state", [round_its_region, through_regions])
     def test_with_wild_targets(self, look, refusals, state):
         _, raw = look(state)
         jumps = self._jumps(raw)
@@ -234,7 +183,7 @@ class TestJumps:
         where = [raw.slots_offset + at + unnamed.SLOT for at in jumps]
         assert refusals(state, _words(where)) > 0
 
-    @pytest.mark.parametrize("state", [_round_its_region, _through_regions])
+    @pytest.mark.parametrize("state", [round_its_region, through_regions])
     def test_that_lead_in_a_circle(self, look, refusals, state):
         _, raw = look(state)
         damages = [
@@ -245,7 +194,7 @@ class TestJumps:
         assert refusals(state, damages) > 0
 
     def test_one_that_leads_to_itself_is_an_error_and_the_queue_goes_on(self, look):
-        queue, raw = look(_in_one_region)
+        queue, raw = look(in_one_region)
         position, sequence = raw.position(HEAD), raw.get("end", HEAD, "sequence")
         raw.write_jump(sequence, position, position)
         with pytest.raises(errors.CorruptSegmentError):
@@ -259,7 +208,7 @@ class TestWithoutAWay:
 
     @pytest.mark.parametrize("field", ["stamp", "length"])
     def test_what_is_behind_a_damaged_slot_is_passed_over(self, look, field):
-        queue, raw = look(_through_regions)
+        queue, raw = look(through_regions)
         count = queue.qsize()
         assert count > 10
         raw.set_slot_at(raw.position(HEAD), field, 2**32 - 1)
@@ -274,7 +223,7 @@ class TestWithoutAWay:
             assert queue.get_nowait() == bytes([number % 256]) * SIZE
 
     def test_what_came_before_it_is_delivered_first(self, look):
-        queue, raw = look(_in_one_region)
+        queue, raw = look(in_one_region)
         at = raw.position(HEAD) + slot_bytes(20)
         raw.set_slot_at(at, "stamp", 1)
         assert queue.get_batch(10) == [b"a" * 20]
@@ -284,7 +233,7 @@ class TestWithoutAWay:
             queue.get_batch(10, block=False)
 
     def test_a_tail_without_a_place_refuses_both_ways_and_for_good(self, look):
-        queue, raw = look(_in_one_region)
+        queue, raw = look(in_one_region)
         for which in (0, 1):
             raw.set_entry(TAIL, which, 2**63, 0)
         for _ in range(3):
@@ -311,7 +260,7 @@ def test_random_bytes_anywhere_in_what_is_written(look, refusals, seed):
     own = set()
     for end in range(4):
         # Not the owner words: one may come to name this very process, which lives.
-        at = _offset(raw, "end", end, "owner")[0]
+        at = raw.offset_of("end", end, "owner")
         own |= set(range(at, at + 8))
     while len(damages) < 80:
         at = rng.choice(rng.choice([table, table, *slots]))
