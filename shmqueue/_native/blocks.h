@@ -47,11 +47,31 @@ static inline uint64_t shmq_class_pages(uint32_t class_index) {
 
 /* ---- descriptors, with their values checked ------------------------------------------------- */
 
-/* How many descriptors exist; bounded, whatever stands there. */
+/* How many of so many descriptors have memory: asked of the kernel, and remembered. A page that was
+ * reserved and never written to counts as a hole; but the page of a descriptor is written to before
+ * that is counted, and none is ever given back. Without the file's descriptor nobody can tell: then
+ * as many as there may be. */
+static uint32_t __attribute__((noinline, unused)) shmq_blocks_with_memory(const shmq_view *view,
+                                                                          uint64_t count) {
+  uint32_t *known = (uint32_t *)&view->known_blocks;
+  uint64_t seen = load_relaxed(known); /* relaxed, as all of these: private, and only grows */
+  if (count > view->max_blocks) count = view->max_blocks;
+  if (!shmq_fd_is_ours(view)) return (uint32_t)count;
+  off_t hole = lseek(view->fd, (off_t)(view->blocks_offset + seen * sizeof(shmq_block)), SEEK_HOLE);
+  uint64_t blocks = hole < 0 ? 0 : ((uint64_t)hole - view->blocks_offset) / sizeof(shmq_block);
+  if (blocks > view->max_blocks) blocks = view->max_blocks;
+  if (blocks > seen) store_relaxed(known, (uint32_t)(seen = blocks)); /* relaxed: see above */
+  return (uint32_t)(count < seen ? count : seen);
+}
+
+/* How many descriptors exist; bounded, whatever stands there, by those that have memory: a look at
+ * another would take memory, or be a SIGBUS where there is none. */
 static inline uint32_t shmq_block_count(const shmq_view *view) {
   /* acquire: pairs with the release store in shmq_pool_grow: descriptors before their count. */
   uint64_t count = load_acquire(&shmq_pool_end(view)->sequence);
-  return count < view->max_blocks ? (uint32_t)count : view->max_blocks;
+  if (__builtin_expect(count <= load_relaxed(&view->known_blocks), 1)) /* relaxed: private */
+    return (uint32_t)count;
+  return shmq_blocks_with_memory(view, count);
 }
 
 /* The block's bytes, or 0 where its descriptor leads out of the pool. */
@@ -400,7 +420,9 @@ static inline shmq_status shmq_pool_grow(const shmq_view *view, uint32_t class_i
   if (!shmq_end_try_acquire(view, pool)) return SHMQ_BUSY;
   uint64_t count = load_relaxed(&pool->sequence); /* relaxed: we are its owner */
   uint64_t offset = 0, bytes;
-  if (count > 0 && count <= view->max_blocks) {
+  if (count != shmq_block_count(view)) {
+    status = SHMQ_CORRUPT;
+  } else if (count > 0) {
     bytes = shmq_block_extent(view, (uint32_t)count - 1, &offset);
     offset += bytes;
     if (bytes == 0) status = SHMQ_CORRUPT;

@@ -40,6 +40,9 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; refused before */
 #endif
 
+/* From here on a look at the file costs nothing beside the payload. */
+#define SHMQ_LOAN_LARGE (UINT64_C(1) << 20)
+
 typedef struct shmq_loan {
   struct shmq_loan *next; /* in the list of this process */
   struct shmq_loan **link;
@@ -133,13 +136,23 @@ static inline int shmq_loan_is_ours(const shmq_loan *loan) {
          loan->epoch == loan->view->epoch;
 }
 
+/* Can a payload of this size be backed? A damaged descriptor may claim any size, and reading what was
+ * never written takes memory: so none that is larger than all that the segment has. */
+static inline int shmq_loan_is_plausible(const shmq_view *view, uint64_t size) {
+  struct stat status;
+  if (size < SHMQ_LOAN_LARGE || !shmq_fd_is_ours(view)) return 1;
+  return fstat(view->fd, &status) != 0 || size <= (uint64_t)status.st_blocks * 512;
+}
+
 /* Records a block that this seat holds, for a payload of `size` bytes: 1, or 0 where it has fewer. */
 static inline int shmq_loan_begin(shmq_loan *loan, shmq_view *view, uint32_t block, uint64_t size,
                                   int is_draft) {
   shmq_loan fresh = {0};
   *loan = fresh;
   loan->block_bytes = shmq_block_backed_bytes(view, block);
-  if (shmq_block_extent(view, block, &loan->offset) < size || loan->block_bytes < size) return 0;
+  if (shmq_block_extent(view, block, &loan->offset) < size || loan->block_bytes < size ||
+      !shmq_loan_is_plausible(view, size))
+    return 0;
   loan->view = view;
   loan->epoch = view->epoch;
   loan->block = block;

@@ -87,6 +87,8 @@ typedef struct {
   ino_t inode;
 
   uint32_t trim_is_due; /* the ring left a region, whose memory should go back */
+  uint32_t known_blocks; /* descriptors that have memory, as far as was asked */
+  uint32_t known_views;  /* rows of views that have memory, as far as was asked */
   uint64_t asked_bytes; /* what was wanted when reserving last answered ASK */
   uint64_t pool_left_bytes; /* what the last trim of the pool left backed */
   uint64_t settled_ns;      /* when a flow's pool was trimmed last */

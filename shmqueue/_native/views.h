@@ -22,11 +22,28 @@ typedef struct {
   uint64_t blocks;
 } shmq_viewed;
 
-/* The row of a seat, or NULL where there is no memory for it yet. */
+/* Reserves the rows up to that of a seat; nonzero if they have memory then. */
+static int __attribute__((noinline, unused)) shmq_views_reserve(const shmq_view *view,
+                                                                uint32_t seat) {
+  const uint64_t bytes = shmq_round_up((seat + UINT64_C(1)) * sizeof(shmq_views), SHMQ_PAGE);
+  if (!shmq_fd_is_ours(view) ||
+      fallocate(view->fd, 0, (off_t)view->views_offset, (off_t)bytes) != 0)
+    return 0;
+  /* relaxed: private; of two threads, the one that knows less may be later, and asks again. */
+  store_relaxed((uint32_t *)&view->known_views, (uint32_t)(bytes / sizeof(shmq_views)));
+  return 1;
+}
+
+/* The row of a seat, or NULL where there is no memory for it yet. What the segment says of that is
+ * not enough: a process reserves once more what it has not reserved itself. */
 static inline shmq_views *shmq_views_of(const shmq_view *view, uint32_t seat) {
   /* acquire: pairs with the release in shmq_views_begin: reserved, then counted. */
   uint64_t rows = load_acquire(&shmq_pool_end(view)->view_rows);
-  return seat < rows && seat < view->max_seats ? &view->views[seat] : NULL;
+  if (seat >= rows || seat >= view->max_seats) return NULL;
+  if (seat >= load_relaxed(&view->known_views) && /* relaxed: private */
+      !shmq_views_reserve(view, seat))
+    return NULL;
+  return &view->views[seat];
 }
 
 /* Gives this process its seat's row, with nothing of the seat's last holder in it: on taking the seat
@@ -38,13 +55,11 @@ static inline void shmq_views_begin(shmq_view *view, int reserve) {
   view->own_views = NULL;
   if (reserve && shmq_views_of(view, seat) == NULL) {
     uint64_t *rows = &shmq_pool_end(view)->view_rows;
-    uint64_t bytes = shmq_round_up((seat + 1) * sizeof(shmq_views), SHMQ_PAGE);
     uint64_t seen = load_relaxed(rows); /* relaxed: the exchange looks again */
-    if (!shmq_fd_is_ours(view) ||
-        fallocate(view->fd, 0, (off_t)view->views_offset, (off_t)bytes) != 0)
-      return;
-    while (seen < bytes / sizeof(shmq_views) && /* acq_rel: reserved, then counted */
-           !cas_acq_rel(rows, &seen, bytes / sizeof(shmq_views))) {
+    if (!shmq_views_reserve(view, seat)) return;
+    uint64_t reserved = load_relaxed(&view->known_views); /* relaxed: private */
+    while (seen < reserved && /* acq_rel: reserved, then counted */
+           !cas_acq_rel(rows, &seen, reserved)) {
     }
   }
   row = shmq_views_of(view, seat);
