@@ -1,5 +1,6 @@
 """Programs with a small /dev/shm of their own. Apart from `support`, which every child imports."""
 
+import functools
 import subprocess
 
 import pytest
@@ -13,7 +14,9 @@ def with_shared_memory(options):
     return ["unshare", "--mount", "sh", "-c", MOUNT, options]
 
 
-def _can_mount():
+@functools.cache
+def can_mount():
+    """Tell whether programs can have a /dev/shm of their own."""
     try:
         done = subprocess.run([*with_shared_memory("size=64k"), "true"], capture_output=True)
     except FileNotFoundError:
@@ -22,5 +25,5 @@ def _can_mount():
 
 
 needs_mount = pytest.mark.skipif(
-    not _can_mount(), reason="mounts a small /dev/shm of its own, which is not allowed here"
+    not can_mount(), reason="mounts a small /dev/shm of its own, which is not allowed here"
 )
