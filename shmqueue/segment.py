@@ -167,14 +167,21 @@ def path_of(name: str, run_id: str = "") -> str:
     return os.path.join(DIRECTORY, file_name)
 
 
-def _no_memory(error: OSError, wanted: int) -> OSError:
-    system = os.statvfs(DIRECTORY)
+def _no_memory(error: OSError, wanted: int, is_named: bool) -> OSError:
     if error.errno == errno.EFBIG:
         return OSError(
             errno.EFBIG,
             f"the queue needs a file of {wanted} bytes, which the limit on the size of files"
             " (RLIMIT_FSIZE, ulimit -f) forbids",
         )
+    if not is_named:
+        return OSError(
+            errno.ENOSPC,
+            f"not enough memory for the queue: wanted {wanted} bytes, available"
+            f" {memory.headroom_bytes()} to this machine or control group"
+            f" ({os.strerror(error.errno or 0)})",
+        )
+    system = os.statvfs(DIRECTORY)
     return OSError(
         errno.ENOSPC,
         f"not enough shared memory for the queue: wanted {wanted} bytes, available"
@@ -224,7 +231,7 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
             if error.errno not in (errno.EFBIG, errno.EINVAL):
                 raise
             if pool_limit_bytes <= SMALLEST_POOL_LIMIT_BYTES and region_count <= 1:
-                raise _no_memory(error, reserved_bytes) from None
+                raise _no_memory(error, reserved_bytes, region_count == 0) from None
             pool_limit_bytes = max(pool_limit_bytes // 2, SMALLEST_POOL_LIMIT_BYTES)
             region_count = min(region_count, max(region_count - 1, 1))
     try:
@@ -234,7 +241,7 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
                 os.posix_fallocate(fd, start, min(RESERVE_BYTES, offset + length - start))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
-            raise _no_memory(error, reserved_bytes) from None
+            raise _no_memory(error, reserved_bytes, region_count == 0) from None
         raise
     os.fchmod(fd, wanted.mode)  # not subject to the umask
     format_segment(
@@ -261,6 +268,8 @@ def create(path: str, wanted: Descriptor) -> Attachment:
     try:
         fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         raise OSError(
             error.errno,
             f"cannot create a segment in {DIRECTORY} ({os.strerror(error.errno or 0)}):"
