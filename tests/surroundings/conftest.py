@@ -1,0 +1,3 @@
+from tests.faults.conftest import forks, turns
+
+__all__ = ["forks", "turns"]
