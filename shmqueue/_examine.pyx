@@ -152,8 +152,8 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
     cdef uint32_t index, count, lost = 0
     _read(view, header.seats_offset, shmq_seats_granted(view) * sizeof(shmq_seat))
     _read(view, header.views_offset, shmq_seats_granted(view) * sizeof(shmq_views))
-    # A descriptor that was ever written has memory: a larger count was scribbled.
-    count = min(shmq_block_count(view), memory_bytes // sizeof(shmq_block))
+    view.known_views = header.max_seats  # the copy has memory for all
+    count = shmq_block_count(view)
     _read(view, header.blocks_offset, count * sizeof(shmq_block))
     shmq_snapshot_ends(view, &head, &tail)
     owners = []

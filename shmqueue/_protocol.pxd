@@ -48,6 +48,7 @@ cdef extern from "_native/wait.h" nogil:
         uint32_t region_count
         uint32_t max_seats
         uint32_t trim_is_due
+        uint32_t known_views
         uint64_t asked_bytes
         int64_t allowance_bytes
         shmq_views *own_views

@@ -140,8 +140,10 @@ static inline int shmq_loan_is_ours(const shmq_loan *loan) {
  * never written takes memory: so none that is larger than all that the segment has. */
 static inline int shmq_loan_is_plausible(const shmq_view *view, uint64_t size) {
   struct stat status;
-  if (size < SHMQ_LOAN_LARGE || !shmq_fd_is_ours(view)) return 1;
-  return fstat(view->fd, &status) != 0 || size <= (uint64_t)status.st_blocks * 512;
+  if (size < SHMQ_LOAN_LARGE || fstat(view->fd, &status) != 0 || status.st_dev != view->device ||
+      status.st_ino != view->inode)
+    return 1;
+  return size <= (uint64_t)status.st_blocks * 512;
 }
 
 /* Records a block that this seat holds, for a payload of `size` bytes: 1, or 0 where it has fewer. */

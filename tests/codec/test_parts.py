@@ -361,6 +361,10 @@ def test_a_bytearray_cannot_be_resized_while_it_is_written():
 # the policy that pickles nothing
 
 
+def _kind(value):
+    return type(value).__name__
+
+
 @pytest.mark.parametrize(
     "buffer",
     [
@@ -373,7 +377,7 @@ def test_a_bytearray_cannot_be_resized_while_it_is_written():
         filled(5, "M8[s]"),
         b"",
     ],
-    ids=lambda buffer: type(buffer).__name__,
+    ids=_kind,
 )
 def test_any_contiguous_buffer_travels_as_its_bytes(buffer):
     content = buffer.tobytes() if hasattr(buffer, "tobytes") else bytes(buffer)
@@ -381,7 +385,7 @@ def test_any_contiguous_buffer_travels_as_its_bytes(buffer):
     assert loads(BYTES, content) == content
 
 
-@pytest.mark.parametrize("item", [1, "text", None, [b"x"], range(3), object()], ids=repr)
+@pytest.mark.parametrize("item", [1, "text", None, [b"x"], range(3), object()], ids=_kind)
 def test_what_is_no_buffer_is_refused_where_nothing_is_pickled(item):
     with pytest.raises(TypeError, match="bytes-like"):
         dumps(item, "bytes")

@@ -272,7 +272,10 @@ ERRORS = [
 
 
 def _name(value):
-    return f"{type(value).__name__}-{value!r}"[:40]
+    shown = getattr(value, "__name__", None) or repr(
+        value
+    )  # no address: it differs from run to run
+    return f"{type(value).__name__}-{shown}"[:40]
 
 
 class Objects:
