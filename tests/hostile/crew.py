@@ -1,0 +1,226 @@
+"""Workers that carry out trials, and a parent that survives whatever becomes of them.
+
+A worker is forked, makes its own grounds, and does every n-th trial. What it is at stands in memory
+that it shares with the parent: so a worker that is killed by a signal, or goes on for ever, tells
+by that which trial did it, and another one goes on behind it.
+"""
+
+import contextlib
+import faulthandler
+import json
+import mmap
+import os
+import pathlib
+import resource
+import secrets
+import signal
+import tempfile
+import time
+
+from tests import support
+from tests.faults.processes import Forks
+from tests.hostile.grounds import make_grounds
+from tests.hostile.trials import OUTCOMES, Finding, Trials, ring
+
+# How long one trial may take before its worker is ended: it answers no signal.
+HANG_SECONDS = 30.0
+# What a worker may map beyond what it has with its grounds: a few of them at a time.
+ADDRESS_BYTES = 24 << 30
+MOST_FINDINGS = 20
+
+FIELDS = ("trial", "done", "began_ns", "writes", *OUTCOMES)
+FOUND = 3  # exit code of a worker that wrote down what it found
+
+
+class Row:
+    """What a worker is at, in shared memory."""
+
+    def __init__(self, words, worker):
+        self._words = words
+        self._start = worker * len(FIELDS)
+
+    def __getitem__(self, field):
+        return self._words[self._start + FIELDS.index(field)]
+
+    def __setitem__(self, field, value):
+        self._words[self._start + FIELDS.index(field)] = value
+
+    def begin(self, trial):
+        self["began_ns"] = time.monotonic_ns()
+        self["trial"] = trial
+
+    def end(self, outcome, writes):
+        self["done"] += 1
+        self["writes"] += writes
+        if outcome:
+            self[outcome] += 1
+
+
+class Crew:
+    """Carries out trials 0 to `trials` - 1 of a seed, by some workers at a time."""
+
+    def __init__(self, seed, trials, workers=2):
+        self.seed = seed
+        self.findings = []
+        self._trials = trials
+        self._workers = workers
+        self._token = f"hostile{os.getpid()}-{secrets.token_hex(3)}"
+        self._shared = mmap.mmap(-1, 8 * len(FIELDS) * workers)
+        self._words = memoryview(self._shared).cast("q")
+        self._rows = [Row(self._words, worker) for worker in range(workers)]
+        self._forks = Forks()
+
+    def run(self, tell=lambda done, findings: None):
+        """Do all trials and return the account; `tell` is called now and then."""
+        with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+            self._folder = pathlib.Path(folder)
+            try:
+                self._supervise(tell)
+            finally:
+                self._forks.end()
+                self._clear_away(self._token)
+        return self.account()
+
+    def account(self):
+        """Return how many trials were ended, and how many had which outcome."""
+        counted = {name: sum(row[name] for row in self._rows) for name in ("writes", *OUTCOMES)}
+        return {"trials": self.done, "findings": len(self.findings), **counted}
+
+    @property
+    def done(self):
+        """How many trials were ended so far."""
+        return sum(row["done"] for row in self._rows)
+
+    def close(self):
+        self._words.release()
+        self._shared.close()
+
+    def _supervise(self, tell):
+        running = {self._start(worker, worker): worker for worker in range(self._workers)}
+        while running:
+            for pid, worker in list(running.items()):
+                ending = self._ending(pid, worker)
+                if ending is None:
+                    continue
+                del running[pid]
+                if ending == 0:
+                    continue
+                trial = self._rows[worker]["trial"]
+                self._note(trial, ending)
+                if len(self.findings) < MOST_FINDINGS:
+                    self._rows[worker].end(None, 0)
+                    running[self._start(worker, trial + self._workers)] = worker
+            tell(self.done, len(self.findings))
+            time.sleep(0.02)
+
+    def _start(self, worker, first):
+        self._clear_away(f"{self._token}-{worker}.")
+        self._rows[worker].begin(first)
+        return self._forks.start(self._work, worker, range(first, self._trials, self._workers))
+
+    def _ending(self, pid, worker):
+        """Return the exit code of a worker, "hang" if it had to be ended, None while it works."""
+        code = self._forks.poll(pid)
+        if (
+            code is None
+            and time.monotonic_ns() - self._rows[worker]["began_ns"] > HANG_SECONDS * 1e9
+        ):
+            self._forks.kill(pid)
+            return "hang"
+        return code
+
+    def _note(self, trial, ending):
+        """Keep what was found; where a signal did it, what led to it is found out by a replay."""
+        finding = {"seed": self.seed, "trial": trial}
+        path = self._folder / f"{trial}.json"
+        if ending == FOUND:
+            finding |= json.loads(path.read_text())
+        else:
+            finding["what"] = _in_words(ending)
+            finding |= self.replay(trial)
+        self.findings.append(finding)
+
+    # ---- in a worker ----
+
+    def _work(self, worker, trials):
+        row = self._rows[worker]
+        with _subject(f"{self._token}-{worker}.", self.seed) as subject:
+            for trial in trials:
+                row.begin(trial)
+                try:
+                    outcome = subject.run(trial)
+                except Finding as error:
+                    found = {"what": str(error), "story": subject.story}
+                    (self._folder / f"{trial}.json").write_text(json.dumps(found))
+                    self._leave(FOUND)
+                row.end(outcome, subject.writes)
+
+    def _leave(self, code):
+        os._exit(code)
+
+    def replay(self, trial):
+        """Carry out one trial in a worker of its own; return its story and how it ended."""
+        with tempfile.NamedTemporaryFile("r", prefix="hostile-story-") as told:
+            pid = self._forks.start(self._replay, trial, told.name)
+            try:
+                ending = self._forks.wait(pid, 2 * HANG_SECONDS)
+            except AssertionError:
+                self._forks.kill(pid)
+                ending = "hang"
+            self._clear_away(f"{self._token}-replay.")
+            *story, last = [json.loads(line) for line in told] or [None]
+        found = {"story": story, "replayed": _in_words(ending)}
+        if ending in (0, FOUND):
+            found["replayed"] = last["outcome"]
+        else:
+            found["story"].append(last)
+        return found
+
+    def _replay(self, trial, path):
+        with open(path, "w") as told, _subject(f"{self._token}-replay.", self.seed) as subject:
+
+            def tell(step):
+                told.write(json.dumps(step) + "\n")
+                told.flush()
+
+            subject.tell = tell
+            faulthandler.enable()
+            try:
+                tell({"outcome": subject.run(trial)})
+            except Finding as error:
+                tell({"outcome": str(error)})
+                self._leave(FOUND)
+
+    def _clear_away(self, token):
+        for name in support.segment_files(token):
+            with contextlib.suppress(FileNotFoundError):
+                (support.SHM / name).unlink()
+
+
+@contextlib.contextmanager
+def _subject(token, seed):
+    """Make what a worker tries, within limits."""
+    signal.signal(signal.SIGALRM, ring)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    faulthandler.disable()  # a death is the parent's to tell
+    grounds = make_grounds(token)
+    try:
+        _limit_address_range()
+        with Trials(grounds, seed) as subject:
+            yield subject
+    finally:
+        for ground in grounds:
+            ground.close()
+
+
+def _limit_address_range():
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * mmap.PAGESIZE + ADDRESS_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _in_words(ending):
+    if ending == "hang":
+        return f"no end in {HANG_SECONDS:g} s"
+    return f"killed by {signal.Signals(-ending).name}" if ending < 0 else f"exit code {ending}"

@@ -1,0 +1,167 @@
+"""One trial: a segment is damaged, before it is attached to or between calls, and used."""
+
+import contextlib
+import random
+import resource
+import signal
+import unittest.mock
+
+from shmqueue import memory
+from tests import unnamed
+from tests.hostile.calls import CLEAR, DAMAGE, ENDINGS, calls_of
+from tests.hostile.grounds import LARGE, SMALL
+from tests.hostile.mutations import mutate_some
+
+# A call that takes longer is interrupted. All of them have timeouts of milliseconds; what has none
+# waits for a living process that never comes, because a damaged owner word names it.
+PATIENCE_SECONDS = 2.0
+# What a trial may add to the memory of this process, and to that of the segment.
+PROCESS_BYTES = 192 << 20
+SEGMENT_BYTES = 24 << 20
+CALLS = 6
+
+# Attaching was refused; a call told of damage; none did; one waited for an owner that lives.
+OUTCOMES = ("refused", "noticed", "unnoticed", "waited")
+
+
+class Finding(AssertionError):
+    """What a trial must not do."""
+
+
+class Stuck(BaseException):
+    """A call went on until the alarm rang."""
+
+
+def ring(signum, frame):
+    """Interrupt what goes on: the handler of SIGALRM."""
+    raise Stuck
+
+
+class Trials:
+    """The trials of a seed on a set of grounds; each of them by its number alone."""
+
+    def __init__(self, grounds, seed):
+        self._grounds = grounds
+        # Those of megabytes cost more than they tell.
+        self._weights = [1 if ground.memory_bytes > 1 << 20 else 4 for ground in grounds]
+        self._seed = seed
+        self._calls = {ground.label: calls_of(ground) for ground in grounds}
+        self._peak_bytes = _peak_bytes()
+        self.story = []
+        self.writes = 0
+        self.tell = lambda step: None
+
+    def __enter__(self):
+        self._untouched = unnamed.make_queue()
+        # How much the machine has left is not the question here, and asking takes longest.
+        self._headroom = unittest.mock.patch.object(memory, "headroom_bytes", return_value=4 << 30)
+        self._headroom.start()
+        for ground in self._grounds:
+            ground.restore()
+            ground.attach().close()  # sound, it works
+        return self
+
+    def __exit__(self, *exc_info):
+        self._headroom.stop()
+        self._untouched.close()
+
+    def run(self, number):
+        """Run a trial; return its outcome. Raises Finding."""
+        rng = random.Random(f"{self._seed}:{number}")
+        (ground,) = rng.choices(self._grounds, self._weights)
+        ground.restore()
+        self.story, self.writes = [], 0
+        self._add(ground.label)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
+        try:
+            outcome = self._use(ground, rng)
+        except Stuck:
+            if not _waits_for_the_living(ground):
+                raise Finding("a call did not end") from None
+            outcome = "waited"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self._check_memory(ground)
+        self._check_untouched()
+        return outcome
+
+    def _use(self, ground, rng):
+        is_live = rng.random() < 0.5
+        if not is_live:
+            self._damage(ground, rng)
+        try:
+            queue = self._clearly("attach", ground.attach)
+        except CLEAR:
+            return "refused"
+        noticed = False
+        calls = self._calls[ground.label]
+        held = []
+        for at in range(CALLS):
+            if is_live and at % 2 == 0:
+                self._damage(ground, rng)
+            name = rng.choice(list(calls))
+            try:
+                # What was got stays for a while, as in a program; some of it lies in blocks.
+                held.append(self._clearly(name, calls[name], queue))
+            except CLEAR as error:
+                noticed |= isinstance(error, DAMAGE)
+            del held[:-3]
+        if rng.random() < 0.2:
+            name = rng.choice(list(ENDINGS))
+            with contextlib.suppress(CLEAR):
+                self._clearly(name, ENDINGS[name], queue)
+        held.clear()
+        queue.close()
+        return "noticed" if noticed else "unnoticed"
+
+    def _damage(self, ground, rng):
+        for at, data in mutate_some(ground, rng):
+            self._add([at, data.hex()])
+            self.writes += 1
+            ground.write(at, data)
+
+    def _add(self, step):
+        self.story.append(step)
+        self.tell(step)
+
+    def _clearly(self, name, call, *args):
+        """Return what a call returns; what it raises is clear, or a finding."""
+        self._add(name)
+        try:
+            return call(*args)
+        except CLEAR:
+            raise
+        except Exception as error:
+            raise Finding(f"{name} raised {error!r}") from error
+
+    def _check_memory(self, ground):
+        grown = ground.memory_now() - ground.memory_bytes
+        if grown > SEGMENT_BYTES:
+            raise Finding(f"the segment grew by {grown} bytes")
+        peak = _peak_bytes()
+        grown, self._peak_bytes = peak - self._peak_bytes, peak
+        if grown > PROCESS_BYTES:
+            raise Finding(f"the process grew by {grown} bytes")
+
+    def _check_untouched(self):
+        for item in (SMALL, LARGE):
+            self._untouched.put(item, timeout=1)
+            if self._untouched.get(timeout=1) != item:
+                raise Finding("a queue that nobody damaged lost an item")
+
+
+def _waits_for_the_living(ground):
+    """Whether an owner word names a seat as it is in use: those who want the end wait for it."""
+    raw = ground.raw
+    for end in range(4):
+        word = raw.owner(end)
+        seat = (word >> 8 & 0xFFFF) - 1
+        if 0 <= seat < ground.seats and (
+            word >> 24 == raw.get("seat", seat, "generation") & (1 << 40) - 1
+        ):
+            return True
+    return False
+
+
+def _peak_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
