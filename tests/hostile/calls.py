@@ -57,8 +57,7 @@ def _write_to_what_was_got(queue):
     item = queue.get(timeout=WAIT)
     for array in item if type(item) is list else [item]:
         if isinstance(array, numpy.ndarray) and array.dtype.kind in "if":
-            array += 1
-            assert array.sum() is not None
+            array.view("uint8")[...] ^= 0xFF  # whatever its numbers are by now
 
 
 def _drain(queue):

@@ -6,6 +6,7 @@ by that which trial did it, and another one goes on behind it.
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import json
 import mmap
@@ -20,15 +21,16 @@ import time
 from tests import support
 from tests.faults.processes import Forks
 from tests.hostile.grounds import make_grounds
-from tests.hostile.trials import OUTCOMES, Finding, Trials, ring
+from tests.hostile.trials import OUTCOMES, Finding, Trials
 
 # How long one trial may take before its worker is ended: it answers no signal.
-HANG_SECONDS = 30.0
+HANG_SECONDS = 60.0
 # What a worker may map beyond what it has with its grounds: a few of them at a time.
 ADDRESS_BYTES = 24 << 30
 MOST_FINDINGS = 20
 
 FIELDS = ("trial", "done", "began_ns", "writes", *OUTCOMES)
+PR_SET_PDEATHSIG = 1
 FOUND = 3  # exit code of a worker that wrote down what it found
 
 
@@ -57,13 +59,14 @@ class Row:
 
 
 class Crew:
-    """Carries out trials 0 to `trials` - 1 of a seed, by some workers at a time."""
+    """Carries out trials 0 to `trials` - 1 of a kind and seed, by some workers at a time."""
 
-    def __init__(self, seed, trials, workers=2):
+    def __init__(self, seed, trials, workers=2, kind=Trials):
         self.seed = seed
         self.findings = []
         self._trials = trials
         self._workers = workers
+        self._kind = kind
         self._token = f"hostile{os.getpid()}-{secrets.token_hex(3)}"
         self._shared = mmap.mmap(-1, 8 * len(FIELDS) * workers)
         self._words = memoryview(self._shared).cast("q")
@@ -144,7 +147,7 @@ class Crew:
 
     def _work(self, worker, trials):
         row = self._rows[worker]
-        with _subject(f"{self._token}-{worker}.", self.seed) as subject:
+        with self._subject(f"{self._token}-{worker}.") as subject:
             for trial in trials:
                 row.begin(trial)
                 try:
@@ -152,11 +155,23 @@ class Crew:
                 except Finding as error:
                     found = {"what": str(error), "story": subject.story}
                     (self._folder / f"{trial}.json").write_text(json.dumps(found))
-                    self._leave(FOUND)
+                    os._exit(FOUND)
                 row.end(outcome, subject.writes)
 
-    def _leave(self, code):
-        os._exit(code)
+    @contextlib.contextmanager
+    def _subject(self, token):
+        """Make what a worker tries, within limits."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        die_with_parent()
+        faulthandler.disable()  # a death is the parent's to tell
+        grounds = make_grounds(token)
+        try:
+            _limit_address_range()
+            with self._kind(grounds, self.seed) as subject:
+                yield subject
+        finally:
+            for ground in grounds:
+                ground.close()
 
     def replay(self, trial):
         """Carry out one trial in a worker of its own; return its story and how it ended."""
@@ -177,7 +192,7 @@ class Crew:
         return found
 
     def _replay(self, trial, path):
-        with open(path, "w") as told, _subject(f"{self._token}-replay.", self.seed) as subject:
+        with open(path, "w") as told, self._subject(f"{self._token}-replay.") as subject:
 
             def tell(step):
                 told.write(json.dumps(step) + "\n")
@@ -189,7 +204,7 @@ class Crew:
                 tell({"outcome": subject.run(trial)})
             except Finding as error:
                 tell({"outcome": str(error)})
-                self._leave(FOUND)
+                os._exit(FOUND)
 
     def _clear_away(self, token):
         for name in support.segment_files(token):
@@ -197,20 +212,9 @@ class Crew:
                 (support.SHM / name).unlink()
 
 
-@contextlib.contextmanager
-def _subject(token, seed):
-    """Make what a worker tries, within limits."""
-    signal.signal(signal.SIGALRM, ring)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    faulthandler.disable()  # a death is the parent's to tell
-    grounds = make_grounds(token)
-    try:
-        _limit_address_range()
-        with Trials(grounds, seed) as subject:
-            yield subject
-    finally:
-        for ground in grounds:
-            ground.close()
+def die_with_parent():
+    """Have this process killed when the one that forked it is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_address_range():

@@ -4,6 +4,7 @@ import contextlib
 import random
 import resource
 import signal
+import time
 import unittest.mock
 
 from shmqueue import memory
@@ -12,9 +13,11 @@ from tests.hostile.calls import CLEAR, DAMAGE, ENDINGS, calls_of
 from tests.hostile.grounds import LARGE, SMALL
 from tests.hostile.mutations import mutate_some
 
-# A call that takes longer is interrupted. All of them have timeouts of milliseconds; what has none
-# waits for a living process that never comes, because a damaged owner word names it.
-PATIENCE_SECONDS = 2.0
+# All calls have timeouts of milliseconds, or none because only an owner word can be in the way. So
+# what takes a second is looked at: it may wait for a living process, which a damaged owner word
+# names. Otherwise it has until then.
+LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 25.0
 # What a trial may add to the memory of this process, and to that of the segment.
 PROCESS_BYTES = 192 << 20
 SEGMENT_BYTES = 24 << 20
@@ -32,13 +35,10 @@ class Stuck(BaseException):
     """A call went on until the alarm rang."""
 
 
-def ring(signum, frame):
-    """Interrupt what goes on: the handler of SIGALRM."""
-    raise Stuck
-
-
 class Trials:
     """The trials of a seed on a set of grounds; each of them by its number alone."""
+
+    segment_bytes = SEGMENT_BYTES
 
     def __init__(self, grounds, seed):
         self._grounds = grounds
@@ -50,8 +50,10 @@ class Trials:
         self.story = []
         self.writes = 0
         self.tell = lambda step: None
+        self._watched = None
 
     def __enter__(self):
+        signal.signal(signal.SIGALRM, self._ring)
         self._untouched = unnamed.make_queue()
         # How much the machine has left is not the question here, and asking takes longest.
         self._headroom = unittest.mock.patch.object(memory, "headroom_bytes", return_value=4 << 30)
@@ -72,18 +74,31 @@ class Trials:
         ground.restore()
         self.story, self.writes = [], 0
         self._add(ground.label)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
         try:
+            self._watch(ground)
             outcome = self._use(ground, rng)
         except Stuck:
             if not _waits_for_the_living(ground):
                 raise Finding("a call did not end") from None
             outcome = "waited"
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._watched = None
         self._check_memory(ground)
         self._check_untouched()
         return outcome
+
+    def _watch(self, ground, seconds=0.0):
+        """Interrupt what goes on for longer than it should; it may take so many seconds more."""
+        self._watched = ground, time.monotonic() + seconds + PATIENCE_SECONDS
+        signal.setitimer(signal.ITIMER_REAL, seconds + LOOK_SECONDS, LOOK_SECONDS)
+
+    def _ring(self, signum, frame):
+        if self._watched is None:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # one that came late
+            return
+        ground, deadline = self._watched
+        if time.monotonic() > deadline or _waits_for_the_living(ground):
+            raise Stuck
 
     def _use(self, ground, rng):
         is_live = rng.random() < 0.5
@@ -136,7 +151,7 @@ class Trials:
 
     def _check_memory(self, ground):
         grown = ground.memory_now() - ground.memory_bytes
-        if grown > SEGMENT_BYTES:
+        if grown > self.segment_bytes:
             raise Finding(f"the segment grew by {grown} bytes")
         peak = _peak_bytes()
         grown, self._peak_bytes = peak - self._peak_bytes, peak

@@ -1,0 +1,47 @@
+"""Random mutations: errors or results, never a signal, a hang, or memory beyond bounds."""
+
+import json
+import secrets
+
+import pytest
+
+from tests import evidence
+from tests.hostile.crew import Crew
+from tests.hostile.scribbling import SLICE_SECONDS, Slices
+
+WORKERS = 3
+COMMIT_SEED = 5
+
+
+@pytest.fixture
+def carry_out():
+    """Carry out trials: ``carry_out(kind, trials) -> account``; fail with what they found."""
+
+    def run(trials, **options):
+        seed = COMMIT_SEED if evidence.level() == "commit" else secrets.randbits(32)
+        crew = Crew(seed, trials, WORKERS, **options)
+        account = crew.run()
+        assert not crew.findings, json.dumps(crew.findings, indent=1)
+        assert account["trials"] == trials
+        crew.close()
+        return account
+
+    return run
+
+
+@pytest.mark.watchdog(300)
+def test_a_mutated_segment_gives_errors_or_results(carry_out):
+    account = carry_out(evidence.scaled(4000, 100_000))
+    # The mutations hurt: many are refused at once, many more are noticed later.
+    assert account["refused"] > account["trials"] / 100
+    assert account["noticed"] > account["trials"] / 10
+    evidence.report("hostile", {f"test_{name}": count for name, count in account.items()})
+
+
+@pytest.mark.watchdog(300)
+def test_a_queue_in_use_under_a_scribbler_gives_errors_or_results(carry_out):
+    seconds = evidence.scaled(5, 20)
+    account = carry_out(int(WORKERS * seconds / SLICE_SECONDS), kind=Slices)
+    assert account["noticed"] > account["trials"] / 2
+    assert account["writes"] > 100 * account["trials"]
+    evidence.report("hostile", {f"live_{name}": count for name, count in account.items()})
