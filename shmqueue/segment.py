@@ -416,7 +416,10 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
 def look_at(path: str, allow_other_owner: bool) -> Attachment:
     """Attach without a look at the serializer, whose import would run what the segment names."""
     try:
-        # O_NONBLOCK: so that a fifo that lies there is refused rather than waited for.
+        # Looked at first: opening a fifo wakes who waits for that, and a device may do anything.
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _no_regular_file(path)
+        # O_NONBLOCK: what came to lie there meanwhile is not waited for.
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise FileNotFoundError(
@@ -426,9 +429,7 @@ def look_at(path: str, allow_other_owner: bool) -> Attachment:
         ) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise ForeignSegmentError(
-                f"{path} is not a shmqueue segment: it is not a regular file"
-            ) from None
+            raise _no_regular_file(path) from None
         if error.errno in (errno.EACCES, errno.EPERM):
             raise PermissionError(
                 error.errno,
@@ -440,7 +441,7 @@ def look_at(path: str, allow_other_owner: bool) -> Attachment:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise ForeignSegmentError(f"{path} is not a shmqueue segment: it is not a regular file")
+            raise _no_regular_file(path)
         if status.st_uid != os.geteuid() and not allow_other_owner:
             # Loading an item runs pickle: whoever owns the segment could run code in here.
             raise PermissionError(
@@ -453,6 +454,10 @@ def look_at(path: str, allow_other_owner: bool) -> Attachment:
         os.close(fd)
         raise
     return _attachment_of(fd, path)
+
+
+def _no_regular_file(path: str) -> ForeignSegmentError:
+    return ForeignSegmentError(f"{path} is not a shmqueue segment: it is not a regular file")
 
 
 def _attachment_of(fd: int, path: str, poll_fd: int = -1) -> Attachment:
@@ -502,17 +507,17 @@ def unlink(name: str, run_id: str = "") -> bool:
     Raises
     ------
     ForeignSegmentError
-        If what has that name is not a file.
+        If what has that name is not a regular file; it is left alone.
     PermissionError
         If it is another user's.
     """
     path = path_of(name, run_id)
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _no_regular_file(path)
         os.unlink(path)
     except FileNotFoundError:
         return False
-    except IsADirectoryError:
-        raise ForeignSegmentError(f"{path} is a directory, not a shmqueue segment") from None
     return True
 
 
