@@ -1,4 +1,4 @@
-"""Files at a queue's name that are no queue, or no longer whole; rights and seats (P7, P9)."""
+"""Segments that are no longer whole, or not of this layout; rights and seats (P7, P9)."""
 
 import contextlib
 import os
@@ -66,90 +66,6 @@ def abandoned(create, run_id):
     queue.put_batch(["one", "two"])
     queue.close()
     return _path("q", run_id)
-
-
-class TestStrangeFiles:
-    @pytest.fixture
-    def path(self, run_id):
-        path = _path("q", run_id)
-        yield path
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        else:
-            path.unlink(missing_ok=True)
-
-    def _refused(self, path, run_id, kinds):
-        before = path.lstat()
-        for create in (False, True):
-            with pytest.raises(kinds) as caught:
-                SharedMemoryQueue("q", create=create, exist_ok=create, run_id=run_id)
-            assert path.name in str(caught.value) or "q" in str(caught.value)
-        with pytest.raises(FileExistsError):
-            SharedMemoryQueue("q", create=True, run_id=run_id)
-        after = path.lstat()
-        assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
-            before.st_ino,
-            before.st_size,
-            before.st_mtime_ns,
-        )
-
-    def test_an_empty_file_is_refused(self, path, run_id):
-        path.touch()
-        self._refused(path, run_id, errors.SegmentError)
-
-    @pytest.mark.parametrize("size", [1, 7, 100, 4096, 100_000])
-    def test_a_file_of_zeros_is_refused(self, path, run_id, size):
-        path.write_bytes(bytes(size))
-        self._refused(path, run_id, errors.SegmentError)
-
-    @pytest.mark.parametrize("size", [4096, 1 << 20])
-    def test_a_file_of_noise_is_foreign(self, path, run_id, size):
-        path.write_bytes(os.urandom(size))
-        self._refused(path, run_id, errors.ForeignSegmentError)
-
-    def test_a_segment_of_multiprocessing_is_foreign(self, path, run_id):
-        from multiprocessing import shared_memory
-
-        memory = shared_memory.SharedMemory(name=path.name, create=True, size=50_000)
-        try:
-            memory.buf[:11] = b"some stuff!"
-            self._refused(path, run_id, errors.ForeignSegmentError)
-        finally:
-            memory.close()
-            memory.unlink()
-
-    def test_a_directory_is_refused(self, path, run_id):
-        path.mkdir()
-        self._refused(path, run_id, (errors.SegmentError, OSError))
-
-    def test_a_fifo_is_refused_without_waiting_for_its_writer(self, path, run_id):
-        os.mkfifo(path)
-        self._refused(path, run_id, (errors.SegmentError, OSError))
-
-    def test_a_symlink_is_refused_wherever_it_points(self, path, run_id, create, tmp_path):
-        sound = create("sound")
-        victim = tmp_path / "victim"
-        victim.write_text("precious")
-        for target in (
-            SHM / sound.segment_name.lstrip("/"),
-            victim,
-            tmp_path / "missing",
-            path,
-        ):
-            path.symlink_to(target)
-            self._refused(path, run_id, (errors.SegmentError, OSError))
-            path.unlink()
-        assert victim.read_text() == "precious"
-        assert not (tmp_path / "missing").exists()
-
-    def test_unlink_removes_a_file_that_is_no_queue(self, path, run_id):
-        path.write_bytes(b"garbage")
-        try:
-            assert shmqueue.unlink("q", run_id) is True
-        except errors.SegmentError:
-            assert path.exists()
-        else:
-            assert not path.exists()
 
 
 class TestTruncated:
