@@ -293,7 +293,13 @@ class Programs:
 
 ZOMBIE = "(zombie)"
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent():
+    """Have this process, which was forked, killed when the one that forked it is gone."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def inherit_orphans():

@@ -6,7 +6,6 @@ by that which trial did it, and another one goes on behind it.
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import json
 import mmap
@@ -30,7 +29,6 @@ ADDRESS_BYTES = 24 << 30
 MOST_FINDINGS = 20
 
 FIELDS = ("trial", "done", "began_ns", "writes", *OUTCOMES)
-PR_SET_PDEATHSIG = 1
 FOUND = 3  # exit code of a worker that wrote down what it found
 
 
@@ -162,7 +160,7 @@ class Crew:
     def _subject(self, token):
         """Make what a worker tries, within limits."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        die_with_parent()
+        support.die_with_parent()
         faulthandler.disable()  # a death is the parent's to tell
         grounds = make_grounds(token)
         try:
@@ -210,11 +208,6 @@ class Crew:
         for name in support.segment_files(token):
             with contextlib.suppress(FileNotFoundError):
                 (support.SHM / name).unlink()
-
-
-def die_with_parent():
-    """Have this process killed when the one that forked it is gone."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_address_range():

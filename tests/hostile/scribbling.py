@@ -5,7 +5,6 @@ Half of what it writes it takes back at once: where most is sound, the calls get
 """
 
 import mmap
-import os
 import random
 import signal
 import time
@@ -14,7 +13,7 @@ from tests.faults.processes import Forks
 from tests.hostile.calls import CLEAR
 from tests.hostile.mutations import mutate_some
 from tests.hostile.trials import Finding, Trials
-from tests.support import Thread, wait_until
+from tests.support import Thread, die_with_parent, wait_until
 
 SLICE_SECONDS = 0.25
 # How many writes the scribbler thinks out beforehand, for each segment and slice.
@@ -84,8 +83,8 @@ class Slices(Trials):
 def _scribble(grounds, words):
     """Write into the segment that is wanted, as long as it is, until it is time to leave."""
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    parent = os.getppid()
-    while not words[LEAVE] and os.getppid() == parent:
+    die_with_parent()
+    while not words[LEAVE]:
         wanted = words[WANTED]
         if not wanted:
             time.sleep(0.001)
