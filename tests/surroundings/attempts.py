@@ -80,7 +80,7 @@ class Attempts:
     def __init__(self, run_id):
         self._run_id = run_id
         self._forks = Forks()
-        # Children that run on a small limit shall not need memory to collect what is their parent's.
+        # Children under a small limit shall need no memory to collect what is their parent's.
         gc.collect()
         gc.freeze()
 

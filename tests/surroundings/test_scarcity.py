@@ -72,7 +72,7 @@ LADDERS = {
         ["RLIMIT_FSIZE", "no shared memory"],
     ),
     "RLIMIT_AS": (
-        [0, *(PAGE << n for n in range(0, 28))],
+        [0, *(PAGE << n for n in range(28))],
         {errno.ENOMEM, errno.ENOSPC, None},
         ["RLIMIT_AS", "memory"],
     ),
