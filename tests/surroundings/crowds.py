@@ -274,18 +274,20 @@ def exec_while_a_thread_puts(run_id, count):
     choose = random.Random()
     wrong = []
     queue = SharedMemoryQueue(
-        "q", create=True, run_id=run_id, capacity=4096, item_size=256, max_processes=2
+        "q", create=True, run_id=run_id, capacity=8192, item_size=2048, max_processes=2
     )
-    batch = 1000
+    # Large enough that somebody is putting most of the time, rather than encoding.
+    batch, content = 500, bytes(2000)
 
-    def put_batches():
+    def put_batches(name):
         number = 0
         while True:
-            queue.put_batch([(number, at, bytes(200)) for at in range(batch)])
+            queue.put_batch([(name, number, at, content) for at in range(batch)])
             number += 1
 
     def live_and_exec():
-        threading.Thread(target=put_batches, daemon=True).start()
+        for name in range(3):
+            threading.Thread(target=put_batches, args=(name,), daemon=True).start()
         turns.say()
         time.sleep(choose.random() * LONGEST_LIFE_SECONDS)
         os.dup2(hold[0], 0)
@@ -300,17 +302,21 @@ def exec_while_a_thread_puts(run_id, count):
         while not os.readlink(f"/proc/{pid}/exe").endswith("/cat"):
             # The exec may come where the thread waits for room, too: but mostly not.
             with contextlib.suppress(queue.Empty):
-                items += queue.get_batch(500, timeout=0.002)
+                items += queue.get_batch(1000, timeout=0.002)
         # The kernel lets go of the old memory before the new program's first instruction.
         wait_until(lambda pid=pid: not _row(queue, pid)["alive"], "the seat to be free after exec")
         queue.put("on", timeout=LIMIT)
         while (last := queue.get_batch(1000))[-1] != "on":
             items += last
         items += last[:-1]
-        if [item[:2] for item in items] != [
-            (number, at) for number in range(len(items) // batch) for at in range(batch)
-        ]:
-            wrong.append(f"{len(items)} items that are no whole batches in order")
+        counts = [0] * 3
+        for start in range(0, len(items), batch):
+            name = items[start][0]
+            whole = [(name, counts[name], at, content) for at in range(batch)]
+            if items[start : start + batch] != whole:
+                wrong.append(f"no whole batch, or not in order: {items[start][:3]}")
+                break
+            counts[name] += 1
         if forks.poll(pid) is not None:
             wrong.append("the program ended")
         for fd in hold:

@@ -10,6 +10,8 @@ import os
 
 import pytest
 
+from tests.faults.processes import Forks
+
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
@@ -34,45 +36,44 @@ def start_as_first(forks, function, *args):
         _checked(_libc.mount(b"proc", b"/proc", b"proc", 0, None), "mount /proc")
         function(*args)
 
-    return _start_in_new(forks, "pid", CLONE_NEWPID, lambda: None, live)
-
-
-def start_with_clock(forks, offset_seconds, function, *args):
-    """Fork a child whose monotonic clock is so many seconds ahead of this process's."""
-
-    def set_offset():
-        with open("/proc/self/timens_offsets", "w") as file:
-            file.write(f"monotonic {offset_seconds} 0\n")
-
-    return _start_in_new(forks, "time", CLONE_NEWTIME, set_offset, function, *args)
-
-
-def _start_in_new(forks, kind, flag, prepare, function, *args):
     # The thread stays where it is; only its next children are in the new namespace.
-    own = os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(_libc.unshare(flag), f"unshare {kind}")
+        _checked(_libc.unshare(CLONE_NEWPID), "unshare the process numbers")
         try:
-            prepare()
-            return forks.start(function, *args)
+            return forks.start(live)
         finally:
-            _checked(_libc.setns(own, flag), f"return from {kind}")
+            _checked(_libc.setns(own, CLONE_NEWPID), "return to the own process numbers")
     finally:
         os.close(own)
+
+
+def start_with_clock(forks, ahead_seconds, function, *args):
+    """Fork a child whose own child has a monotonic clock so far ahead; it ends as that does."""
+
+    def live():
+        # There is no way back, so this process does nothing else.
+        _checked(_libc.unshare(CLONE_NEWTIME), "unshare the clocks")
+        with open("/proc/self/timens_offsets", "w") as file:
+            file.write(f"monotonic {ahead_seconds} 0\n")
+        its = Forks()
+        assert its.wait(its.start(function, *args)) == 0
+
+    return forks.start(live)
 
 
 @functools.cache
 def _why_not(kind):
     """Say why no child can be started in a new namespace of a kind; empty if it can."""
-    from tests.faults.processes import Forks
-
     forks = Forks()
     try:
         if kind == "pid":
             pid = start_as_first(forks, lambda: None)
         else:
             pid = start_with_clock(forks, 1000, lambda: None)
-        return "" if forks.wait(pid) == 0 else f"a {kind} namespace can't have its own mounts here"
+        return (
+            "" if forks.wait(pid) == 0 else f"no {kind} namespaces here, see above"
+        )
     except OSError as error:
         return f"no {kind} namespaces here: {error}"
     finally:
