@@ -71,9 +71,7 @@ def _why_not(kind):
             pid = start_as_first(forks, lambda: None)
         else:
             pid = start_with_clock(forks, 1000, lambda: None)
-        return (
-            "" if forks.wait(pid) == 0 else f"no {kind} namespaces here, see above"
-        )
+        return "" if forks.wait(pid) == 0 else f"no {kind} namespaces here, see above"
     except OSError as error:
         return f"no {kind} namespaces here: {error}"
     finally:
