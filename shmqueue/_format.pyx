@@ -5,34 +5,24 @@ import os
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
-    SHMQ_BYTE_ORDER,
     SHMQ_CORRUPT,
-    SHMQ_END_DONE,
-    SHMQ_END_HEAD0,
-    SHMQ_END_OPEN,
-    SHMQ_END_POOL,
-    SHMQ_END_TAIL,
     SHMQ_FIELD_COUNT,
     SHMQ_FIRST_BACKED,
     SHMQ_LAYOUT_VERSION,
-    SHMQ_MAGIC,
     SHMQ_OK,
     SHMQ_TRUNCATED,
     SHMQ_VERSION,
     SHMQ_WRONG_BYTE_ORDER,
-    shmq_end,
     shmq_fields,
+    shmq_format,
     shmq_header,
     shmq_header_check,
-    shmq_header_checksum,
     shmq_plan,
     shmq_region_start,
-    shmq_view,
-    shmq_view_set,
 )
 
 from shmqueue.errors import (
@@ -111,9 +101,6 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
                    created_realtime_ns):
     """Write the header of a new segment into a file whose memory is already reserved."""
     cdef shmq_header header
-    cdef shmq_header *shared
-    cdef shmq_end *ends
-    cdef uint32_t i
     memset(&header, 0, sizeof(header))
     if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
                                         pool_limit_bytes, region_count):
@@ -124,40 +111,15 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
             f" {serializer_name!r}"
         )
     memcpy(header.serializer_name, PyBytes_AS_STRING(serializer_name), len(serializer_name))
-    header.layout_version = SHMQ_LAYOUT_VERSION
-    header.byte_order = SHMQ_BYTE_ORDER
     memcpy(header.uuid, PyBytes_AS_STRING(uuid), 16)
     header.serializer = serializer
     header.created_realtime_ns = created_realtime_ns
-    header.head_count = 1
-    header.magic = SHMQ_MAGIC
-    header.checksum = shmq_header_checksum(header)
     # What is written here: header, ends and regions, at the beginning of what is reserved.
     cdef void *base = mmap(NULL, header.seats_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     if base == <void *>-1:
         error = c_errno
         raise OSError(error, f"cannot map a new segment: {os.strerror(error)}")
-    shared = <shmq_header *>base
-    cdef uint64_t magic = header.magic
-    header.magic = 0
-    shared[0] = header
-    cdef shmq_view view
-    shmq_view_set(&view, <uint8_t *>base, &header)
-    ends = view.ends
-    ends[SHMQ_END_TAIL].state = SHMQ_END_OPEN
-    ends[SHMQ_END_TAIL].gate = SHMQ_END_HEAD0
-    ends[SHMQ_END_POOL].state = SHMQ_END_OPEN
-    ends[SHMQ_END_DONE].state = SHMQ_END_OPEN
-    ends[SHMQ_END_HEAD0].state = SHMQ_END_OPEN
-    ends[SHMQ_END_HEAD0].gate = SHMQ_END_TAIL
-    ends[SHMQ_END_TAIL].place[1].sequence = UINT64_MAX
-    ends[SHMQ_END_HEAD0].place[1].sequence = UINT64_MAX
-    for i in range(region_count):
-        view.regions[i].entered = UINT64_MAX
-    if region_count > 0:
-        view.regions[0].backed = view.regions[0].dirty = SHMQ_FIRST_BACKED
-    # Last; and the segment has no name yet, so nobody sees a half-written one anyhow.
-    shared.magic = magic
+    shmq_format(<uint8_t *>base, &header)
     munmap(base, header.seats_offset)
 
 

@@ -3,20 +3,9 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "_native/wait.h" nogil:
-    ctypedef struct shmq_place:
-        uint64_t sequence
-        uint64_t position
-
     ctypedef struct shmq_end:
         uint64_t owner
-        uint32_t gate
         uint32_t state
-        shmq_place place[2]
-
-    ctypedef struct shmq_region:
-        uint64_t backed
-        uint64_t dirty
-        uint64_t entered
 
     ctypedef struct shmq_growth:
         uint32_t region
@@ -44,7 +33,6 @@ cdef extern from "_native/wait.h" nogil:
         shmq_seat *seats
         shmq_block *blocks
         uint64_t slots_bytes
-        shmq_region *regions
         uint32_t region_count
         uint32_t max_seats
         uint32_t trim_is_due
@@ -98,9 +86,7 @@ cdef extern from "_native/wait.h" nogil:
     uint64_t now_ns()
 
     ctypedef struct shmq_header:
-        uint64_t magic
         uint32_t layout_version
-        uint32_t byte_order
         uint8_t uuid[16]
         uint64_t segment_bytes
         uint64_t capacity
@@ -117,9 +103,7 @@ cdef extern from "_native/wait.h" nogil:
         uint32_t max_seats
         uint32_t serializer
         char serializer_name[64]
-        uint32_t checksum
         uint64_t created_realtime_ns
-        uint32_t head_count
         uint32_t seats_granted
 
     ctypedef struct shmq_field:
@@ -144,14 +128,11 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_WRONG_BYTE_ORDER
     enum: SHMQ_NO_SEAT
     enum: SHMQ_SYSTEM
-    uint64_t SHMQ_MAGIC
     enum: SHMQ_LAYOUT_VERSION
-    enum: SHMQ_BYTE_ORDER
     enum: SHMQ_END_TAIL
     enum: SHMQ_END_POOL
     enum: SHMQ_END_DONE
     enum: SHMQ_END_HEAD0
-    enum: SHMQ_END_OPEN
     enum: SHMQ_END_POLLED
     enum: SHMQ_END_SHUT
 
@@ -160,7 +141,6 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
                   uint64_t pool_limit_bytes, uint32_t region_count)
     uint64_t shmq_region_start(uint32_t index)
-    uint32_t shmq_header_checksum(shmq_header)
     int shmq_header_check(const shmq_header *, uint64_t file_bytes)
     void shmq_view_set(shmq_view *, uint8_t *base, const shmq_header *)
     void shmq_view_forget_cursors(shmq_view *)
@@ -221,6 +201,9 @@ cdef extern from "_native/wait.h" nogil:
     void shmq_pool_give_back(shmq_view *)
     void copy_in(void *, const void *, size_t)
     void copy_out(void *, const void *, size_t)
+
+cdef extern from "_native/format.h" nogil:
+    void shmq_format(uint8_t *base, const shmq_header *planned)
 
 cdef extern from "_native/snapshot.h" nogil:
     ctypedef struct shmq_counters:

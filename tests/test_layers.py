@@ -22,6 +22,7 @@ ALLOWED = {
     "_native/layout": set(),
     "_native/futex": {"_native/atomics"},
     "_native/view": {"_native/atomics", "_native/layout"},
+    "_native/format": {"_native/view"},
     "_native/seats": {"_native/futex", "_native/view"},
     "_native/ends": {"_native/seats"},
     "_native/poll": {"_native/ends"},
@@ -50,7 +51,7 @@ ALLOWED = {
         "errors",
     },
     # the extension over the protocol
-    "_protocol": {"_native/wait", "_native/snapshot"},
+    "_protocol": {"_native/format", "_native/wait", "_native/snapshot"},
     "_format": {"_protocol", "errors"},
     "_core": {"_format", "_protocol", "errors", "memory"},
     "_inspect": {"_core", "_protocol"},
