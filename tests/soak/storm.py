@@ -14,7 +14,8 @@ from shmqueue._inspect import snapshot
 from tests import support, unnamed
 from tests.faults.processes import Forks
 from tests.soak import workers
-from tests.soak.workers import DRAINED, NO_MORE_PUTS, RUN, Ledger
+from tests.soak.workers import COLUMNS, Ledger
+from tests.storm.ledger import DRAINED, NO_MORE_PUTS
 
 PRODUCERS = 2
 CONSUMERS = 2
@@ -74,8 +75,8 @@ class Side:
         role = self._role(place)
         self.kills[role] += 1
         if role == "consumer":
-            self.may_be_lost += self.ledger.get(place, "in_hand")
-            self.ledger.set(place, "in_hand", 0)
+            self.may_be_lost += self.ledger.in_hand[place]
+            self.ledger.in_hand[place] = 0
         self._start(place)
 
     _immune = (0, PRODUCERS)
@@ -94,7 +95,7 @@ class Side:
 
     def end(self, phase):
         """Let producers finish, then consumers."""
-        self.ledger.phase = phase
+        self.ledger.phase[0] = phase
         for place, pid in self._pids.items():
             if (self._role(place) == "producer") == (phase == NO_MORE_PUTS):
                 code = self._forks.wait(pid)
@@ -109,7 +110,7 @@ class Side:
         late.close()
         seen = snapshot(self.queue._attachment)
         ledger = self.ledger
-        told = {column: ledger.total(column) for column in Ledger.COLUMNS if column != "in_hand"}
+        told = {column: ledger.total(column) for column in COLUMNS if column != "in_hand"}
         told |= {"kills": dict(self.kills), "may_be_lost": self.may_be_lost}
         told |= {"lost": seen["items_put"] - told["got"]}
         for key in ("items_put", "items_got", "takeovers", "items_viewed", "items_copied"):
@@ -221,6 +222,3 @@ def _rage(sides, seconds, rng, tell):
             f"{now - begun:6.0f} of {seconds:g} s   {received:9,} items   {kills:5,} kills"
             f"   pools {pool:5,} MB"
         )
-
-
-assert RUN == 0, "the memory of a ledger begins as zeros"

@@ -1,36 +1,32 @@
 """Random producers and consumers die by SIGKILL, hundreds of times; every item is accounted for.
 
-What a process did is written into memory that survives it, on both sides of each call:
-
-* a producer notes how many items it is about to have put, and how many ``put`` returned for;
-* a consumer notes how many items the call that it is in may take, and each item that it got.
-
-An item that ``put`` returned for must then have been received, once, unless a consumer was killed
-with it in its hands: at most as many as the call that it was in may take.
+What a process did is written into memory that survives it, on both sides of each call. An item that
+``put`` returned for must then have been received, once, unless a consumer was killed with it in its
+hands: at most as many as the call that it was in may take.
 
 Over a queue without bounds the backlog rises and falls like a tide, so that the ring grows through
 regions and gives them back while processes die.
 """
 
 import json
-import mmap
 import os
 import random
 import secrets
 import signal
-import struct
 import sys
 import time
-import zlib
 from queue import Empty
 
-import numpy
 import pytest
 
 from shmqueue import SharedMemoryQueue
 from shmqueue._inspect import seat_rows, snapshot
 from tests import support, unnamed
+from tests.faults.processes import Forks
 from tests.protocol.raw import FLAGS, HEAD, POOL, TAIL
+from tests.storm import items
+from tests.storm.account import account
+from tests.storm.ledger import DRAINED, NO_MORE_PUTS, RUN, Ledger
 
 KILLS = int(os.environ.get("SHMQUEUE_STORM_KILLS", "320"))
 UNBOUNDED_KILLS = int(os.environ.get("SHMQUEUE_STORM_KILLS", "150"))
@@ -42,7 +38,6 @@ CAPACITY = 48
 ITEM_SIZE = 4096
 MAX_BATCH = 16
 SIZES = (64, 300, 1000, 3000, 4000, 5000, 8192)
-LOG_ENTRIES = 1 << 23
 
 # Every other victim dies with an owner word in its hands, if stopping this many shows one.
 STOPS = 100
@@ -57,51 +52,6 @@ FLOOD, EBB = 0, 1
 # A trickle in the flood, so that somebody receives something after each kill.
 TRICKLE_SECONDS = 0.001
 
-RUN, NO_MORE_PUTS, DRAINED = 0, 1, 2
-
-
-class Ledger:
-    """What survives a SIGKILL: words in memory that all processes of the storm share."""
-
-    def __init__(self, incarnations):
-        self._maps = []
-        self.phase = self._words(1)
-        self.tide = self._words(1)
-        # Indexed by the producer's incarnation.
-        self.begun = self._words(incarnations)
-        self.returned = self._words(incarnations)
-        # Indexed by the consumer's place, which its next incarnation takes over.
-        self.in_hand = self._words(CONSUMERS)
-        self.received = self._words(CONSUMERS)
-        self.logs = [self._words(LOG_ENTRIES) for _ in range(CONSUMERS)]
-
-    def _words(self, count):
-        memory = mmap.mmap(-1, count * 8)
-        self._maps.append(memory)
-        return memoryview(memory).cast("Q")
-
-    def total_received(self):
-        return sum(self.received)
-
-    def log(self, place):
-        """Return what the consumers of a place received, in order, as an array of keys."""
-        words = numpy.frombuffer(self._maps[-CONSUMERS + place], dtype=numpy.uint64)
-        # Killed between noting an item and counting it: the item counts.
-        end = self.received[place]
-        return words[: end + 1 if end < LOG_ENTRIES and words[end] else end].copy()
-
-
-def make_item(incarnation, sequence, body):
-    seed = zlib.crc32(struct.pack("<II", incarnation, sequence))
-    return incarnation, sequence, body, zlib.crc32(body, seed)
-
-
-def key_of(item):
-    """Check an item and return its key: never 0."""
-    incarnation, sequence, body, checksum = item
-    assert make_item(incarnation, sequence, body)[3] == checksum, "torn item"
-    return incarnation << 32 | sequence
-
 
 def is_tidal(queue):
     return queue._attachment.capacity == unnamed.UNBOUNDED
@@ -109,14 +59,7 @@ def is_tidal(queue):
 
 def produce(queue, ledger, incarnation, seed):
     rng = random.Random(seed)
-    noise = rng.randbytes(16384)
     sequence = 0
-
-    def body():
-        size = rng.choice(SIZES)
-        start = rng.randrange(len(noise) - size)
-        return noise[start : start + size]
-
     while ledger.phase[0] == RUN:
         if ledger.tide[0] == EBB and is_tidal(queue):
             time.sleep(TRICKLE_SECONDS)
@@ -124,24 +67,21 @@ def produce(queue, ledger, incarnation, seed):
         if queue.qsize() > HIGH_TIDE:
             ledger.tide[0] = EBB
         count = 1 if rng.random() < 0.7 else rng.randint(2, MAX_BATCH)
-        items = [make_item(incarnation, sequence + n, body()) for n in range(count)]
+        numbers = range(sequence + 1, sequence + count + 1)
+        batch = [bytes(items.filled(rng.choice(SIZES), incarnation, n, rng)) for n in numbers]
         sequence += count
         ledger.begun[incarnation] = sequence
         if count == 1:
-            queue.put(items[0])
+            queue.put(batch[0])
         else:
-            queue.put_batch(items)
+            queue.put_batch(batch)
         ledger.returned[incarnation] = sequence
 
 
 def consume(queue, ledger, place, seed):
     rng = random.Random(seed)
-    log = ledger.logs[place]
     # Low tide is told by the first who finds nothing.
     limit = 0.01 if is_tidal(queue) else 0.2
-    at = ledger.received[place]
-    if log[at]:
-        at += 1
     while True:
         drained = ledger.phase[0] == DRAINED
         if ledger.phase[0] == RUN and ledger.tide[0] == FLOOD and is_tidal(queue):
@@ -150,16 +90,14 @@ def consume(queue, ledger, place, seed):
         ledger.in_hand[place] = count
         try:
             one = count == 1
-            items = [queue.get(timeout=limit)] if one else queue.get_batch(count, timeout=limit)
+            got = [queue.get(timeout=limit)] if one else queue.get_batch(count, timeout=limit)
         except Empty:
-            items = []
+            got = []
             ledger.tide[0] = FLOOD
-        for item in items:
-            log[at] = key_of(item)
-            at += 1
-            ledger.received[place] = at
+        for item in got:
+            ledger.note(place, *items.check(item))
         ledger.in_hand[place] = 0
-        if drained and not items:
+        if drained and not got:
             return
 
 
@@ -176,7 +114,7 @@ class Storm:
         self._rng = rng
         self._stops = stops
         self._join_in = join_in
-        self.ledger = Ledger(PRODUCERS + kills + 2)
+        self.ledger = Ledger(PRODUCERS + kills + 2, CONSUMERS)
         self.incarnations = 0
         self.kills = {"producer": 0, "consumer": 0}
         self.kills_of_holders = 0
@@ -255,37 +193,6 @@ class Storm:
                     assert self._forks.wait(pid) == 0, f"{role} {place} failed"
 
 
-def _account(storm):
-    """Return how many items were received, and how many that must have been are missing."""
-    ledger = storm.ledger
-    logs = [ledger.log(place) for place in range(CONSUMERS)]
-    for log in logs:
-        order = numpy.argsort(log >> 32, kind="stable")
-        producer, sequence = (log >> 32)[order], (log & 0xFFFFFFFF)[order].astype(numpy.int64)
-        same = producer[1:] == producer[:-1]
-        assert (numpy.diff(sequence)[same] > 0).all(), "a producer's items changed their order"
-
-    keys = numpy.sort(numpy.concatenate(logs))
-    assert (keys[1:] != keys[:-1]).all(), "an item came twice"
-
-    def received_below(incarnation, sequence):
-        return int(numpy.searchsorted(keys, numpy.uint64(incarnation << 32 | sequence)))
-
-    missing = known = 0
-    for incarnation in range(1, storm.incarnations + 1):
-        begun, returned = ledger.begun[incarnation], ledger.returned[incarnation]
-        first = received_below(incarnation, 0)
-        promised = received_below(incarnation, returned) - first
-        got = received_below(incarnation, begun) - first
-        missing += returned - promised
-        # The call that a kill cut short: the whole of it or nothing.
-        if got > promised:
-            missing += (begun - returned) - (got - promised)
-        known += got
-    assert known == len(keys), "an item came that nobody put"
-    return len(keys), missing
-
-
 # Attaching sweeps after the dead.
 LATECOMER = """
     import json, sys
@@ -312,7 +219,9 @@ def _rage(storm, rng, kills, look=lambda: None):
 
 def _check(storm, metrics, told):
     """Compare what was received with what the queue says, once a latecomer swept it."""
-    received, missing = _account(storm)
+    told_by_all = account(storm.ledger, storm.incarnations)
+    received, missing = told_by_all.received, told_by_all.missing
+    assert (told_by_all.duplicates, told_by_all.strangers, told_by_all.disordered) == (0, 0, 0)
     lost = metrics["items_put"] - received
     sys.stdout.write(
         f"{told}, {received} items received, {lost} lost of at most {storm.may_be_lost},"
@@ -325,12 +234,21 @@ def _check(storm, metrics, told):
     assert metrics["pool_free_bytes"] == metrics["pool_bytes"]
     # The dead left their seats to those who came after.
     assert max(row["seat"] for row in metrics["seats"]) <= PRODUCERS + CONSUMERS + 2
+    storm.ledger.close()
 
 
 def _join_by_name(queue):
     name, run_id = queue.name, queue.run_id
     queue.close()
     return SharedMemoryQueue(name, run_id=run_id)
+
+
+@pytest.fixture
+def forks():
+    """Fork children: none outlives the test."""
+    made = Forks()
+    yield made
+    made.end()
 
 
 @pytest.mark.watchdog(150)

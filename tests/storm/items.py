@@ -17,23 +17,25 @@ class TornError(AssertionError):
     """An item that isn't what was put."""
 
 
-def random_size(rng):
+def random_size(rng, smallest=HEAD.size, largest=LARGEST):
     """Return a number of bytes: every magnitude as often as any other."""
-    return HEAD.size + int(2 ** rng.uniform(0, 22)) - 1 if rng.random() < 0.95 else HEAD.size
+    if rng.random() < 0.05:
+        return smallest
+    return smallest - 1 + int((largest - smallest + 1) ** rng.random())
 
 
 def fill(target, producer, number, rng):
     """Write a body that only this number has, and what proves it, into a buffer of bytes."""
     view = memoryview(target).cast("B")
     size = view.nbytes - HEAD.size
-    start = rng.randrange(len(_noise) - size)
+    start = rng.randrange(len(_noise) - size + 1)
     view[HEAD.size :] = _noise[start : start + size]
     HEAD.pack_into(view, 0, producer, number, _checksum(view, producer, number))
 
 
-def filled(producer, number, rng):
-    """Return a bytearray that is filled."""
-    target = bytearray(random_size(rng))
+def filled(size, producer, number, rng):
+    """Return a bytearray of so many bytes that is filled."""
+    target = bytearray(size)
     fill(target, producer, number, rng)
     return target
 
