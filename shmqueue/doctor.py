@@ -85,13 +85,11 @@ def look(path: str) -> dict[str, Any]:
         "problems": [],
     }
     try:
-        # O_NONBLOCK: for a fifo that lies there.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = segment.open_regular(path, os.O_RDONLY)
+    except ForeignSegmentError as error:
+        return told | {"state": FOREIGN, "problems": [str(error)]}
     except OSError as error:
-        if error.errno is not None and os.path.islink(path):
-            told["state"] = FOREIGN
-        told["problems"] = [f"cannot be opened: {error.strerror}"]
-        return told
+        return told | {"problems": [f"cannot be opened: {error.strerror}"]}
     try:
         return told | _look_through(fd, path)
     finally:
@@ -102,8 +100,6 @@ def _look_through(fd: int, path: str) -> dict[str, Any]:
     """Return what can be told by way of a descriptor that holds no seat."""
     status = os.fstat(fd)
     told: dict[str, Any] = {"uid": status.st_uid, "mode": stat.S_IMODE(status.st_mode)}
-    if not stat.S_ISREG(status.st_mode):
-        return told | {"state": FOREIGN, "problems": ["is not a regular file"]}
     try:
         seen = examine(fd, path)
     except (ForeignSegmentError, SegmentVersionError) as error:
@@ -245,9 +241,9 @@ def remove_orphan(told: dict[str, Any]) -> list[str]:
 def _remove(path: str, deed: str) -> list[str]:
     """Remove a file, unless somebody attached to it meanwhile."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        return [f"could not be removed: {error.strerror}"]
+        fd = segment.open_regular(path, os.O_RDONLY)
+    except (SegmentError, OSError) as error:
+        return [f"could not be removed: {error}"]
     try:
         status = os.fstat(fd)
         if is_held(fd):
@@ -276,11 +272,9 @@ def clear_up_abandoned() -> None:
 
 
 def _is_abandoned(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    fd = segment.open_regular(path, os.O_RDONLY)
     try:
-        status = os.fstat(fd)
-        is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-        return is_own and was_abandoned(fd, path)
+        return os.fstat(fd).st_uid == os.geteuid() and was_abandoned(fd, path)
     finally:
         os.close(fd)
 

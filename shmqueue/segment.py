@@ -31,6 +31,7 @@ __all__ = [
     "create",
     "create_unnamed",
     "look_at",
+    "open_regular",
     "path_of",
     "unlink",
 ]
@@ -416,32 +417,22 @@ def attach(path: str, *, allow_other_owner: bool = False) -> Attachment:
 def look_at(path: str, allow_other_owner: bool) -> Attachment:
     """Attach without a look at the serializer, whose import would run what the segment names."""
     try:
-        # Looked at first: opening a fifo wakes who waits for that, and a device may do anything.
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise _no_regular_file(path)
-        # O_NONBLOCK: what came to lie there meanwhile is not waited for.
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_regular(path, os.O_RDWR)
     except FileNotFoundError:
         raise FileNotFoundError(
             errno.ENOENT,
             "there is no such queue: it was not created yet (create=True), or unlinked already",
             path,
         ) from None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _no_regular_file(path) from None
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise PermissionError(
-                error.errno,
-                "no permission to open this queue: it belongs to another user, or was created"
-                " with a mode that excludes this one",
-                path,
-            ) from None
-        raise
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno,
+            "no permission to open this queue: it belongs to another user, or was created"
+            " with a mode that excludes this one",
+            path,
+        ) from None
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _no_regular_file(path)
         if status.st_uid != os.geteuid() and not allow_other_owner:
             # Loading an item runs pickle: whoever owns the segment could run code in here.
             raise PermissionError(
@@ -454,6 +445,32 @@ def look_at(path: str, allow_other_owner: bool) -> Attachment:
         os.close(fd)
         raise
     return _attachment_of(fd, path)
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open what has this name if it is a regular file, whatever is in it.
+
+    Raises
+    ------
+    ForeignSegmentError
+        If it is none; then it is not opened.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        # Looked at first: opening a fifo wakes who waits for that, and a device may do anything.
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _no_regular_file(path)
+        # O_NONBLOCK: what came to lie there meanwhile is not waited for.
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _no_regular_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _no_regular_file(path)
+    return fd
 
 
 def _no_regular_file(path: str) -> ForeignSegmentError:
@@ -534,12 +551,12 @@ def unlink_inode(path: str, inode: tuple[int, int]) -> None:
 def describe(path: str) -> str:
     """Say in a few words what has this name: for the message of a name that is taken."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_regular(path, os.O_RDONLY)
+    except SegmentError as error:
+        return str(error)
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return "it is not a regular file"
         seen = examine(fd, path)
     except SegmentError as error:
         return str(error)
