@@ -148,6 +148,7 @@ check: lint $(READY) ## format, lint, types, stubs, layers, docs table
 	$(PY) -m mypy.stubtest shmqueue --mypy-config-file pyproject.toml \
 	    --allowlist tools/stubtest_allowlist.txt --ignore-unused-allowlist
 	$(PY) tools/field_table.py --check
+	$(PY) tools/reliability_page.py --check
 	$(PY) -m pytest -q tests/test_layers.py tests/test_exports.py tests/test_comments.py
 
 lint: $(READY)
