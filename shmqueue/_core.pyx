@@ -205,13 +205,15 @@ cdef class Attachment:
             ways.append(f"/proc/self/fd/{self.view.fd}")
         for way in ways:
             try:
+                # What else has the name by now is not opened: a fifo, a device, another's file.
+                if way is self.path and not self._is_of(os.lstat(way)):
+                    continue
                 fd = os.open(way, os.O_RDWR | os.O_CLOEXEC)
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                     raise
                 continue
-            status = os.fstat(fd)
-            if status.st_ino == self.view.inode and status.st_dev == self.view.device:
+            if self._is_of(os.fstat(fd)):
                 if not fd_is_good:
                     self.view.fd = os.open(way, os.O_RDWR | os.O_CLOEXEC)
                 return fd
@@ -221,6 +223,10 @@ cdef class Attachment:
             f"cannot reach {self.path} any more: its name is gone or another's, and the descriptor"
             " to it was closed",
         )
+
+    def _is_of(self, status):
+        """Whether this is the status of the segment's file."""
+        return status.st_ino == self.view.inode and status.st_dev == self.view.device
 
     cdef int _see_to_descriptor(self) except -1:
         """Find the segment again if somebody closed the descriptor to it behind our back."""
