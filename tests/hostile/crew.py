@@ -19,31 +19,29 @@ import time
 
 from tests import support
 from tests.faults.processes import Forks
-from tests.hostile.grounds import make_grounds
-from tests.hostile.trials import OUTCOMES, Finding, Trials
+from tests.hostile.trials import Finding, Trials
 
 # How long one trial may take before its worker is ended: it answers no signal.
 HANG_SECONDS = 60.0
-# What a worker may map beyond what it has with its grounds: a few of them at a time.
-ADDRESS_BYTES = 24 << 30
 MOST_FINDINGS = 20
+ROW_WORDS = 12
 
-FIELDS = ("trial", "done", "began_ns", "writes", *OUTCOMES)
 FOUND = 3  # exit code of a worker that wrote down what it found
 
 
 class Row:
     """What a worker is at, in shared memory."""
 
-    def __init__(self, words, worker):
+    def __init__(self, words, worker, outcomes):
+        fields = ("trial", "done", "began_ns", "writes", *outcomes)
         self._words = words
-        self._start = worker * len(FIELDS)
+        self._places = {field: at for at, field in enumerate(fields, worker * ROW_WORDS)}
 
     def __getitem__(self, field):
-        return self._words[self._start + FIELDS.index(field)]
+        return self._words[self._places[field]]
 
     def __setitem__(self, field, value):
-        self._words[self._start + FIELDS.index(field)] = value
+        self._words[self._places[field]] = value
 
     def begin(self, trial):
         self["began_ns"] = time.monotonic_ns()
@@ -57,7 +55,12 @@ class Row:
 
 
 class Crew:
-    """Carries out trials 0 to `trials` - 1 of a kind and seed, by some workers at a time."""
+    """Carries out trials 0 to `trials` - 1 of a seed, by some workers at a time.
+
+    `kind` is what each of them makes from a token, for the names of its files, and the seed: a
+    context manager that runs a trial by its number. A trial returns one of the kind's `outcomes`,
+    or raises Finding; `story` and `writes` tell of the last one, and `tell` is told each step.
+    """
 
     def __init__(self, seed, trials, workers=2, kind=Trials):
         self.seed = seed
@@ -66,9 +69,9 @@ class Crew:
         self._workers = workers
         self._kind = kind
         self._token = f"hostile{os.getpid()}-{secrets.token_hex(3)}"
-        self._shared = mmap.mmap(-1, 8 * len(FIELDS) * workers)
+        self._shared = mmap.mmap(-1, 8 * ROW_WORDS * workers)
         self._words = memoryview(self._shared).cast("q")
-        self._rows = [Row(self._words, worker) for worker in range(workers)]
+        self._rows = [Row(self._words, worker, kind.outcomes) for worker in range(workers)]
         self._forks = Forks()
 
     def run(self, tell=lambda done, findings: None):
@@ -84,7 +87,8 @@ class Crew:
 
     def account(self):
         """Return how many trials were ended, and how many had which outcome."""
-        counted = {name: sum(row[name] for row in self._rows) for name in ("writes", *OUTCOMES)}
+        names = ("writes", *self._kind.outcomes)
+        counted = {name: sum(row[name] for row in self._rows) for name in names}
         return {"trials": self.done, "findings": len(self.findings), **counted}
 
     @property
@@ -156,20 +160,13 @@ class Crew:
                     os._exit(FOUND)
                 row.end(outcome, subject.writes)
 
-    @contextlib.contextmanager
     def _subject(self, token):
-        """Make what a worker tries, within limits."""
+        """Make what a worker tries."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         support.die_with_parent()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()  # a death is the parent's to tell
-        grounds = make_grounds(token)
-        try:
-            _limit_address_range()
-            with self._kind(grounds, self.seed) as subject:
-                yield subject
-        finally:
-            for ground in grounds:
-                ground.close()
+        return self._kind(token, self.seed)
 
     def replay(self, trial):
         """Carry out one trial in a worker of its own; return its story and how it ended."""
@@ -208,13 +205,6 @@ class Crew:
         for name in support.segment_files(token):
             with contextlib.suppress(FileNotFoundError):
                 (support.SHM / name).unlink()
-
-
-def _limit_address_range():
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * mmap.PAGESIZE + ADDRESS_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _in_words(ending):

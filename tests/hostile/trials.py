@@ -1,6 +1,8 @@
 """One trial: a segment is damaged, before it is attached to or between calls, and used."""
 
 import contextlib
+import mmap
+import pathlib
 import random
 import resource
 import signal
@@ -10,7 +12,8 @@ import unittest.mock
 from shmqueue import memory
 from tests import unnamed
 from tests.hostile.calls import CLEAR, DAMAGE, ENDINGS, calls_of
-from tests.hostile.grounds import LARGE, SMALL
+from tests.hostile.encodings import safe_pickles
+from tests.hostile.grounds import LARGE, SMALL, make_grounds
 from tests.hostile.mutations import mutate_some
 
 # All calls have timeouts of milliseconds, or none because only an owner word can be in the way. So
@@ -22,9 +25,8 @@ PATIENCE_SECONDS = 25.0
 PROCESS_BYTES = 192 << 20
 SEGMENT_BYTES = 24 << 20
 CALLS = 6
-
-# Attaching was refused; a call told of damage; none did; one waited for an owner that lives.
-OUTCOMES = ("refused", "noticed", "unnoticed", "waited")
+# What it may map: a few segments at a time.
+ADDRESS_BYTES = 24 << 30
 
 
 class Finding(AssertionError):
@@ -36,36 +38,45 @@ class Stuck(BaseException):
 
 
 class Trials:
-    """The trials of a seed on a set of grounds; each of them by its number alone."""
+    """The trials of a seed; each of them by its number alone."""
 
+    # Attaching was refused; a call told of damage; none did; one waited for an owner that lives.
+    outcomes = ("refused", "noticed", "unnoticed", "waited")
     segment_bytes = SEGMENT_BYTES
 
-    def __init__(self, grounds, seed):
-        self._grounds = grounds
-        # Those of megabytes cost more than they tell.
-        self._weights = [1 if ground.memory_bytes > 1 << 20 else 4 for ground in grounds]
-        self._seed = seed
-        self._calls = {ground.label: calls_of(ground) for ground in grounds}
-        self._peak_bytes = _peak_bytes()
+    def __init__(self, token, seed):
         self.story = []
         self.writes = 0
         self.tell = lambda step: None
+        self._seed = seed
         self._watched = None
+        self._grounds = make_grounds(token)
+        # Those of megabytes cost more than they tell.
+        self._weights = [1 if ground.memory_bytes > 1 << 20 else 4 for ground in self._grounds]
+        self._calls = {ground.label: calls_of(ground) for ground in self._grounds}
+        self._peak_bytes = peak_bytes()
 
     def __enter__(self):
+        limit_address_range(ADDRESS_BYTES)
         signal.signal(signal.SIGALRM, self._ring)
         self._untouched = unnamed.make_queue()
         # How much the machine has left is not the question here, and asking takes longest.
-        self._headroom = unittest.mock.patch.object(memory, "headroom_bytes", return_value=4 << 30)
+        self._headroom = unittest.mock.patch.object(memory, "headroom_bytes", _plenty)
         self._headroom.start()
+        # Nor what a damaged pickle might run.
+        self._pickles = safe_pickles()
+        self._pickles.__enter__()
         for ground in self._grounds:
             ground.restore()
             ground.attach().close()  # sound, it works
         return self
 
     def __exit__(self, *exc_info):
+        self._pickles.__exit__(*exc_info)
         self._headroom.stop()
         self._untouched.close()
+        for ground in self._grounds:
+            ground.close()
 
     def run(self, number):
         """Run a trial; return its outcome. Raises Finding."""
@@ -153,7 +164,7 @@ class Trials:
         grown = ground.memory_now() - ground.memory_bytes
         if grown > self.segment_bytes:
             raise Finding(f"the segment grew by {grown} bytes")
-        peak = _peak_bytes()
+        peak = peak_bytes()
         grown, self._peak_bytes = peak - self._peak_bytes, peak
         if grown > PROCESS_BYTES:
             raise Finding(f"the process grew by {grown} bytes")
@@ -163,6 +174,10 @@ class Trials:
             self._untouched.put(item, timeout=1)
             if self._untouched.get(timeout=1) != item:
                 raise Finding("a queue that nobody damaged lost an item")
+
+
+def _plenty():
+    return 4 << 30
 
 
 def _waits_for_the_living(ground):
@@ -178,5 +193,12 @@ def _waits_for_the_living(ground):
     return False
 
 
-def _peak_bytes():
+def limit_address_range(more_bytes):
+    """Let this process map so much more than it does now, and no more."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * mmap.PAGESIZE + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def peak_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
