@@ -92,7 +92,7 @@ soak: $(READY) ## ten minutes of random work, forks and kills; writes docs/soak.
 # --- faults: each target writes what it found to docs/reports, `make reliability` a page of it ------
 
 FAULT_TESTS := tests/faults tests/killpoints tests/lifecycle tests/explored tests/models \
-    tests/surroundings tests/hostile
+    tests/surroundings tests/hostile tests/storm
 REPORTS := docs/reports
 
 faults: $(READY) ## every fault test at full size, in less than ten minutes

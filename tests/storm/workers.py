@@ -12,7 +12,6 @@ from typing import ClassVar
 from tests.storm import items
 from tests.support import CLOCK_SLACK
 
-MAX_BATCH = 6
 # Calls wait no longer, so that a process sees that it is to end.
 PATIENCE_SECONDS = 0.2
 
@@ -25,6 +24,7 @@ class Worker:
     """Somebody who makes one call after the other."""
 
     WAYS: ClassVar[dict] = {}  # name of a method, without the underscore: how often
+    MAX_BATCH = 6
 
     def __init__(self, queue, seed, patience=PATIENCE_SECONDS):
         self._queue = queue
@@ -94,7 +94,7 @@ class Producer(Worker):
         self._queue.put(item, timeout=self._patience)
 
     def _put_batch(self):
-        batch = [self._item() for _ in range(self._rng.randint(2, MAX_BATCH))]
+        batch = [self._item() for _ in range(self._rng.randint(2, self.MAX_BATCH))]
         self._about_to_put()
         self._queue.put_batch(batch, timeout=self._patience)
 
@@ -163,8 +163,8 @@ class Consumer(Worker):
         self._get(copy=True)
 
     def _get_batch(self):
-        self._may_take(MAX_BATCH)
-        for item in self._queue.get_batch(MAX_BATCH, timeout=self._patience):
+        self._may_take(self.MAX_BATCH)
+        for item in self._queue.get_batch(self.MAX_BATCH, timeout=self._patience):
             self._receive(item)
 
     def _get_bytes(self):
