@@ -11,12 +11,12 @@ class Queue(Peer):
     module = "multiprocessing"
 
     def create(self, name, case, directory):
-        return _Channel(case.slots)
+        return QueueChannel(multiprocessing.get_context("fork").Queue(maxsize=case.slots))
 
 
-class _Channel(Channel):
-    def __init__(self, slots):
-        self._queue = multiprocessing.get_context("fork").Queue(maxsize=slots)
+class QueueChannel(Channel):
+    def __init__(self, queue):
+        self._queue = queue
 
     def open(self, role, index):
         return End(put=self._queue.put, get=self._queue.get, close=self.close)

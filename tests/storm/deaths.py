@@ -89,6 +89,9 @@ class Mortal:
         if not self._hunger:
             limit = _address_space() + SPARE_BYTES
             resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+            # CPython 3.11 prints, where it has no memory for a bytearray, that one "has
+            # exported buffers": it looks at a count that it did not set yet.
+            sys.stderr = None
         self._hunger += 1
         if self._hunger > LONGEST_HUNGER:
             raise MemoryError
@@ -111,6 +114,7 @@ class Mortal:
             if hunger:
                 self._hoard.clear()
                 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+                sys.stderr = sys.__stderr__
             if not hunger or getattr(error, "errno", errno.ENOMEM) != errno.ENOMEM:
                 raise
             code = CODES["out of memory"]

@@ -56,7 +56,7 @@ class Ledger(Words):
 
     LOG_ENTRIES = 1 << 21
 
-    def __init__(self, incarnations, consumers, workers=0, calls=0):
+    def __init__(self, incarnations, consumers, **more):
         super().__init__(
             {
                 "phase": 1,
@@ -68,10 +68,8 @@ class Ledger(Words):
                 "in_hand": consumers,
                 "received": consumers,
                 "log": consumers * self.LOG_ENTRIES,
-                # Indexed by the worker's row: how it is to die, and what came of each call.
-                "orders": workers,
-                "calls": workers * calls,
             }
+            | more
         )
 
     def note(self, place, producer, number):

@@ -85,8 +85,9 @@ class Storm:
         self.ledger = Ledger(
             incarnations=2 * len(WORKERS) + most_deaths,
             consumers=PLACES + 1,
-            workers=len(WORKERS),
-            calls=crew.MOST_WAYS,
+            # By the worker's row: how it is to die, and how often each of its calls returned.
+            orders=len(WORKERS),
+            calls=len(WORKERS) * crew.MOST_WAYS,
         )
         self.deaths = Counter()
         self.deaths_by_role = Counter()
