@@ -1,0 +1,186 @@
+"""Broken twins: the package's own headers with one thing wrong, which the trials have to notice.
+
+Each is a text of a header and what stands there instead; a header that no longer has that text
+exactly once is an error, not a twin. So a twin breaks the protocol as it is today.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.killpoints import program
+
+
+@dataclass(frozen=True)
+class Twin:
+    name: str
+    header: str
+    changes: tuple  # of (text, what stands there instead)
+    trial: tuple  # geometry, state and operation in which it is to be noticed
+
+
+TWINS = [
+    Twin(
+        "the tail is stored before the items are written",
+        "ring.h",
+        (
+            (
+                "  uint64_t now = coarse_now_ns();\n",
+                "  store_release(&tail->sequence, sequence + count);\n"
+                "  uint64_t now = coarse_now_ns();\n",
+            ),
+        ),
+        ("cells", "one", "put"),
+    ),
+    Twin(
+        "the head is stored before the block is marked as held",
+        "ring.h",
+        (
+            (
+                "        shmq_block_hold(view, ref.block);\n",
+                "        { store_release(&head->sequence, sequence + 1);"
+                " shmq_block_hold(view, ref.block); }\n",
+            ),
+        ),
+        ("cells", "block", "get"),
+    ),
+    Twin(
+        "the dead keep what they own",
+        "ends.h",
+        (("  if (!shmq_tag_is_dead(view, seen)) return 0;\n", "  return 0;\n"),),
+        ("cells", "stale", "put"),
+    ),
+    Twin(
+        "who takes a seat is taken for who sat there before",
+        "seats.h",
+        (
+            (
+                "uint64_t generation = load_relaxed(&row->generation) + 1;",
+                "uint64_t generation = load_relaxed(&row->generation);",
+            ),
+        ),
+        ("cells", "outlived", "put"),
+    ),
+    Twin(
+        "a block is free before the head has passed its slot",
+        "ring.h",
+        (
+            (
+                "        shmq_block_hold(view, ref.block);\n",
+                "        shmq_block_free(view, ref.block);\n",
+            ),
+            (
+                "static inline void shmq_block_hold(const shmq_view *view, uint32_t index);\n",
+                "static inline void shmq_block_hold(const shmq_view *view, uint32_t index);\n"
+                "static inline void shmq_block_free(const shmq_view *view, uint32_t index);\n",
+            ),
+        ),
+        ("cells", "block", "get"),
+    ),
+    Twin(
+        "a sweep frees what a slot refers to",
+        "blocks.h",
+        (("    if (!shmq_block_is_referred(view, index) &&\n", "    if (\n"),),
+        ("cells", "bequest", "sweep"),
+    ),
+    Twin(
+        "the dead's blocks are not looked for",
+        "blocks.h",
+        (("    if (!asked[slot].dead) continue;\n", "    continue;\n"),),
+        ("cells", "empty", "put_block"),
+    ),
+    Twin(
+        "a hole is made before the block says that it has no memory",
+        "blocks.h",
+        (
+            (
+                "    store_relaxed(&block->backed, 0);\n    if (shmq_fd_is_ours(view))\n",
+                "    if (shmq_fd_is_ours(view))\n",
+            ),
+            (
+                "    /* release: pairs with the claim. */\n",
+                "    store_relaxed(&block->backed, 0);\n",
+            ),
+        ),
+        ("cells", "spent", "trim_pool"),
+    ),
+    Twin(
+        "a region says that it has memory before it has it",
+        "growth.h",
+        (
+            (
+                "    status = shmq_reserve(view, offset, wanted - backed);\n",
+                "    store_release(&region->backed, wanted);\n"
+                "    status = shmq_reserve(view, offset, wanted - backed);\n",
+            ),
+        ),
+        ("regions", "grow", "put"),
+    ),
+    Twin(
+        "a region forgets its memory before that is given back",
+        "growth.h",
+        (
+            (
+                "    uint64_t left = bytes > piece ? bytes - piece : 0;\n",
+                "    uint64_t left = bytes > piece ? bytes - piece : 0;\n"
+                "    store_relaxed(&region->dirty, left);\n",
+            ),
+        ),
+        ("regions", "far", "trim_ring"),
+    ),
+    Twin(
+        "the place of the sequence that counts is written over",
+        "regions.h",
+        (
+            (
+                "&end->place[load_relaxed(&end->place[0].sequence) == sequence];",
+                "&end->place[load_relaxed(&end->place[0].sequence) != sequence];",
+            ),
+        ),
+        ("regions", "one", "put"),
+    ),
+    Twin(
+        "a put is two stores: the sequence, then the place",
+        "ring.h",
+        (
+            (
+                "  if (in_regions) shmq_set_place(tail, sequence, sequence + count,"
+                " (uint64_t)(at - view->slots));\n",
+                "",
+            ),
+            (
+                "  store_release(&tail->sequence, sequence + count);\n",
+                "  store_release(&tail->sequence, sequence + count);\n"
+                "  if (in_regions)\n"
+                "    shmq_set_place(tail, sequence, sequence + count,"
+                " (uint64_t)(at - view->slots));\n",
+            ),
+        ),
+        ("regions", "one", "put"),
+    ),
+    Twin(
+        "a sleep has no bound",
+        "wait.h",
+        (("  uint64_t until = now + waiter->sleep_ns;\n", "  uint64_t until = deadline;\n"),),
+        ("cells", "getter_asleep", "put"),
+    ),
+    Twin(
+        "who comes does not set the poll descriptor right",
+        "blocks.h",
+        (("    shmq_poll_settle(view);\n", ""),),
+        ("regions", "polled_one", "get"),
+    ),
+]
+
+
+def headers_of(twin, folder):
+    """Copy the headers, broken as the twin wants them; return where they are."""
+    copied = Path(folder) / "_native"
+    shutil.copytree(program.NATIVE, copied)
+    path = copied / twin.header
+    text = path.read_text()
+    for old, new in twin.changes:
+        assert text.count(old) == 1, f"{twin.header} has {text.count(old)} times: {old!r}"
+        text = text.replace(old, new)
+    path.write_text(text)
+    return copied
