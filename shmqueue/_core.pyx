@@ -12,17 +12,17 @@ import os
 import threading
 from queue import Empty, Full
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno as c_errno
 from libc.stdint cimport UINT64_MAX, int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
     SHMQ_ASK, SHMQ_CLOSED, SHMQ_CORRUPT, SHMQ_DO_POLL, SHMQ_DO_SETTLE, SHMQ_END_DONE,
     SHMQ_END_HEAD0, SHMQ_END_POLLED, SHMQ_END_POOL, SHMQ_END_SHUT, SHMQ_END_TAIL, SHMQ_INTERRUPTED,
-    SHMQ_NEED, SHMQ_NO_BLOCK, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
+    SHMQ_NEED, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
     SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
     shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held, shmq_block_take,
     shmq_deed, shmq_end_do, shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth,
@@ -640,61 +640,3 @@ cdef class Attachment:
         shmq_end_ring_all(&self.view.ends[SHMQ_END_POOL])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_DONE])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_HEAD0])
-
-    # ---- raw payloads, for tests and tools: no codec ----
-
-    def put_payloads(self, payloads, timeout=None):
-        """Put (kind, bytes) pairs, each of which fits a slot, as one batch."""
-        cdef uint32_t never = 0
-        cdef uint64_t i, count = len(payloads)
-        if count > self.view.capacity:
-            raise ValueError(f"{count} payloads are more than {self.view.capacity} slots")
-        if count == 0:
-            return
-        cdef shmq_record *records = <shmq_record *>malloc(count * sizeof(shmq_record))
-        if records == NULL:
-            raise MemoryError
-        try:
-            for i in range(count):
-                kind, data = payloads[i]
-                if len(data) > self.view.slot_payload_bytes:
-                    raise ValueError(f"{len(data)} bytes don't fit a slot")
-                records[i].data = PyBytes_AS_STRING(data)
-                records[i].length = records[i].item_bytes = len(data)
-                records[i].kind = kind
-                records[i].flags = 0
-            self.put(records, count, _deadline(timeout), &never)
-        finally:
-            free(records)
-
-    def take_payloads(self, max_items=1, timeout=None, buffer_bytes=65536):
-        """Take 1..max_items as a list of (kind, bytes)."""
-        cdef uint32_t never = 0
-        cdef uint64_t i, count = 0
-        cdef uint64_t limit = min(max(1, max_items), self.view.capacity)
-        cdef shmq_taken *taken = <shmq_taken *>malloc(limit * sizeof(shmq_taken))
-        if taken == NULL:
-            raise MemoryError
-        try:
-            while True:
-                buffer = PyBytes_FromStringAndSize(NULL, buffer_bytes)
-                if self.take(limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes,
-                             buffer_bytes, taken, &count, _deadline(timeout), &never) == SHMQ_OK:
-                    break
-                buffer_bytes = taken[0].length
-            if taken[0].block != SHMQ_NO_BLOCK:
-                self.block_read(&taken[0], <uint8_t *>PyBytes_AS_STRING(buffer))
-            return [
-                (taken[i].kind, buffer[taken[i].offset : taken[i].offset + taken[i].length])
-                for i in range(count)
-            ]
-        finally:
-            free(taken)
-
-
-cdef uint64_t _deadline(timeout) except? 1:
-    if timeout is None:
-        return SHMQ_NO_DEADLINE
-    if timeout <= 0:
-        return AT_ONCE
-    return now_ns() + <uint64_t>(timeout * 1e9)

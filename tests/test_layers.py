@@ -63,6 +63,7 @@ ALLOWED = {
     "doctor": {"_examine", "_repair", "errors", "segment"},
     # the queues
     "_deadlines": {"_core", "_protocol"},
+    "_payloads": {"_core", "_deadlines", "_protocol"},
     "_loans": {"_native/loans", "_protocol"},
     "_blocks": {"_buffers", "_codec", "_core", "_loans", "_protocol"},
     "_batch": {"_blocks", "_codec", "_core", "_protocol"},

@@ -7,6 +7,7 @@ from queue import Empty, Full
 import pytest
 
 from shmqueue._inspect import snapshot
+from shmqueue._payloads import put_payloads, take_payloads
 from tests import unnamed
 from tests.protocol.raw import HEAD, POOL, TAIL
 from tests.unnamed import (
@@ -186,15 +187,15 @@ class TestRandomWalks:
                 (rng.randrange(1 << 16), item_of(n, rng.randrange(INLINE + 1)))
                 for n in range(rng.randint(1, 60))
             ]
-            attachment.put_payloads(batch)
+            put_payloads(attachment, batch)
             model.extend(batch)
             if rng.random() < 0.4:
                 for _ in range(rng.randint(1, 8)):
                     if model:
-                        taken = attachment.take_payloads(rng.randint(1, 50), timeout=0)
+                        taken = take_payloads(attachment, rng.randint(1, 50), timeout=0)
                         assert taken == [model.popleft() for _ in taken]
         while model:
-            taken = attachment.take_payloads(50, timeout=0, buffer_bytes=10_000)
+            taken = take_payloads(attachment, 50, timeout=0, buffer_bytes=10_000)
             assert taken == [model.popleft() for _ in taken]
 
 

@@ -7,6 +7,7 @@ from queue import Empty, Full
 import pytest
 
 from shmqueue import _inspect
+from shmqueue._payloads import put_payloads, take_payloads
 from shmqueue.errors import CorruptSegmentError
 from tests.protocol.raw import HEAD, TAIL
 from tests.support import LIMIT
@@ -39,30 +40,30 @@ class TestWalks:
     def test_as_many_as_the_capacity_go_in_and_not_one_more(self, ring, capacity):
         attachment = ring(capacity)
         for number in range(capacity):
-            attachment.put_payloads([payload(number)], timeout=0)
+            put_payloads(attachment, [payload(number)], timeout=0)
         with pytest.raises(Full):
-            attachment.put_payloads([payload(99)], timeout=0)
+            put_payloads(attachment, [payload(99)], timeout=0)
         assert attachment.qsize() == capacity
-        assert attachment.take_payloads(capacity + 5, timeout=0) == payloads(0, capacity)
+        assert take_payloads(attachment, capacity + 5, timeout=0) == payloads(0, capacity)
         with pytest.raises(Empty):
-            attachment.take_payloads(1, timeout=0)
+            take_payloads(attachment, 1, timeout=0)
 
     def test_many_laps_one_at_a_time(self, ring, capacity):
         attachment = ring(capacity)
         for number in range(10 * capacity + 3):
-            attachment.put_payloads([payload(number)])
-            assert attachment.take_payloads() == [payload(number)]
+            put_payloads(attachment, [payload(number)])
+            assert take_payloads(attachment) == [payload(number)]
 
     def test_many_laps_at_every_depth(self, ring, capacity):
         attachment = ring(capacity)
         for depth in range(capacity):
-            attachment.put_payloads(payloads(0, depth))
+            put_payloads(attachment, payloads(0, depth))
             for number in range(depth, depth + 5 * capacity):
-                attachment.put_payloads([payload(number)], timeout=0)
-                assert attachment.take_payloads(timeout=0) == [payload(number - depth)]
+                put_payloads(attachment, [payload(number)], timeout=0)
+                assert take_payloads(attachment, timeout=0) == [payload(number - depth)]
             assert attachment.qsize() == depth
             if depth:
-                attachment.take_payloads(depth)
+                take_payloads(attachment, depth)
 
     def test_a_batch_crosses_the_wrap_from_every_place(self, ring, capacity):
         attachment = ring(capacity)
@@ -70,46 +71,46 @@ class TestWalks:
         for place in range(2 * capacity):
             for count in range(1, capacity + 1):
                 batch = payloads(number, count)
-                attachment.put_payloads(batch, timeout=0)
-                assert attachment.take_payloads(count, timeout=0) == batch
+                put_payloads(attachment, batch, timeout=0)
+                assert take_payloads(attachment, count, timeout=0) == batch
                 number += count
-            attachment.put_payloads([payload(place)])
-            assert attachment.take_payloads() == [payload(place)]
+            put_payloads(attachment, [payload(place)])
+            assert take_payloads(attachment) == [payload(place)]
 
     def test_a_batch_without_room_for_all_of_it_leaves_nothing(self, ring, capacity):
         attachment = ring(capacity)
-        attachment.put_payloads([payload(0)])
+        put_payloads(attachment, [payload(0)])
         before = _inspect.snapshot(attachment)
         with pytest.raises(Full):
-            attachment.put_payloads(payloads(1, capacity), timeout=0)
+            put_payloads(attachment, payloads(1, capacity), timeout=0)
         after = _inspect.snapshot(attachment)
         assert (after["head"], after["tail"]) == (before["head"], before["tail"])
         assert after["bytes_put"] == before["bytes_put"]
-        assert attachment.take_payloads(capacity) == [payload(0)]
+        assert take_payloads(attachment, capacity) == [payload(0)]
 
     def test_a_batch_longer_than_the_ring_is_refused(self, ring, capacity):
         attachment = ring(capacity)
         with pytest.raises(ValueError):
-            attachment.put_payloads(payloads(0, capacity + 1), timeout=0)
+            put_payloads(attachment, payloads(0, capacity + 1), timeout=0)
         assert attachment.qsize() == 0
 
     def test_an_empty_batch_moves_nothing(self, ring, capacity):
         attachment = ring(capacity)
-        attachment.put_payloads([])
+        put_payloads(attachment, [])
         assert _inspect.snapshot(attachment)["tail"] == 0
 
     def test_more_than_there_is_gives_what_there_is(self, ring, capacity):
         attachment = ring(capacity)
         for count in range(1, capacity + 1):
-            attachment.put_payloads(payloads(count, count))
-            assert attachment.take_payloads(1000, timeout=0) == payloads(count, count)
+            put_payloads(attachment, payloads(count, count))
+            assert take_payloads(attachment, 1000, timeout=0) == payloads(count, count)
 
     def test_less_than_there_is_leaves_the_rest(self, ring, capacity):
         attachment = ring(capacity)
-        attachment.put_payloads(payloads(0, capacity))
+        put_payloads(attachment, payloads(0, capacity))
         taken = []
         while len(taken) < capacity:
-            taken += attachment.take_payloads(2, timeout=0)
+            taken += take_payloads(attachment, 2, timeout=0)
         assert taken == payloads(0, capacity)
 
     @pytest.mark.parametrize("seed", range(3))
@@ -123,7 +124,7 @@ class TestWalks:
                 count = rng.randint(1, capacity)
                 batch = [payload(put + n, rng.randrange(65)) for n in range(count)]
                 try:
-                    attachment.put_payloads(batch, timeout=0)
+                    put_payloads(attachment, batch, timeout=0)
                 except Full:
                     assert len(model) + count > capacity
                 else:
@@ -134,7 +135,7 @@ class TestWalks:
             else:
                 count = rng.randint(1, capacity + 2)
                 try:
-                    taken = attachment.take_payloads(count, timeout=0)
+                    taken = take_payloads(attachment, count, timeout=0)
                 except Empty:
                     assert not model
                 else:
@@ -158,17 +159,17 @@ class TestSequences:
         start = boundary - 3 * capacity - 1
         open_raw().set_sequences(start)
         with pytest.raises(Empty):
-            attachment.take_payloads(timeout=0)
+            take_payloads(attachment, timeout=0)
         for number in range(7 * capacity):
             batch = payloads(number, 1 + number % capacity)
-            attachment.put_payloads(batch, timeout=0)
+            put_payloads(attachment, batch, timeout=0)
             assert attachment.qsize() == len(batch)
-            assert attachment.take_payloads(capacity, timeout=0) == batch
+            assert take_payloads(attachment, capacity, timeout=0) == batch
         seen = _inspect.snapshot(attachment)
         assert seen["tail"] == seen["head"] > boundary
-        attachment.put_payloads(payloads(0, capacity), timeout=0)
+        put_payloads(attachment, payloads(0, capacity), timeout=0)
         with pytest.raises(Full):
-            attachment.put_payloads([payload(0)], timeout=0)
+            put_payloads(attachment, [payload(0)], timeout=0)
 
     def test_large_items_cross_it_too(self, create, open_raw):
         queue = create(capacity=3, item_size=64)
@@ -184,9 +185,9 @@ class TestSequences:
         attachment = create(capacity=3)._attachment
         open_raw().set("end", end, "sequence", 10)
         with pytest.raises(CorruptSegmentError):
-            attachment.take_payloads(timeout=LIMIT)
+            take_payloads(attachment, timeout=LIMIT)
         with pytest.raises(CorruptSegmentError):
-            attachment.put_payloads([payload(0)], timeout=LIMIT)
+            put_payloads(attachment, [payload(0)], timeout=LIMIT)
 
 
 class TestSlots:
@@ -195,22 +196,22 @@ class TestSlots:
         attachment = ring(capacity)
         raw = open_raw()
         for sequence in range(4 * capacity):
-            attachment.put_payloads([payload(sequence, 20)])
+            put_payloads(attachment, [payload(sequence, 20)])
             slot = sequence % capacity
             assert raw.get("slot", slot, "stamp") == 2 * sequence + 2
             assert raw.get("slot", slot, "length") == 20
             assert raw.get("slot", slot, "kind") == payload(sequence)[0]
             assert raw.get("slot", slot, "flags") == 0
             assert raw.get("slot", slot, "put_ns") > 0
-            attachment.take_payloads()
+            take_payloads(attachment)
             assert raw.get("slot", slot, "stamp") == 2 * sequence + 2
 
     def test_all_of_a_batch_are_stamped_even(self, ring, open_raw):
         attachment = ring(7)
         raw = open_raw()
-        attachment.put_payloads(payloads(0, 5))
-        attachment.take_payloads(5)
-        attachment.put_payloads(payloads(5, 7))
+        put_payloads(attachment, payloads(0, 5))
+        take_payloads(attachment, 5)
+        put_payloads(attachment, payloads(5, 7))
         stamps = {raw.get("slot", slot, "stamp") for slot in range(7)}
         assert stamps == {2 * sequence + 2 for sequence in range(5, 12)}
 
@@ -223,12 +224,12 @@ class TestSlots:
         most = raw.slot_payload_bytes
         assert most >= item_size
         for size in (0, 1, item_size, most - 1, most):
-            attachment.put_payloads(payloads(0, 3, most))
-            assert attachment.take_payloads(3) == payloads(0, 3, most)
+            put_payloads(attachment, payloads(0, 3, most))
+            assert take_payloads(attachment, 3) == payloads(0, 3, most)
             for number in range(3):
                 place = _inspect.snapshot(attachment)["tail"] % 3
                 before = [raw.slot_bytes(slot) for slot in range(3)]
-                attachment.put_payloads([payload(number + 7, size)])
+                put_payloads(attachment, [payload(number + 7, size)])
                 after = [raw.slot_bytes(slot) for slot in range(3)]
                 assert after[place] != before[place]
                 for slot in {0, 1, 2} - {place}:
@@ -236,15 +237,15 @@ class TestSlots:
                 written = raw.get("slot", place, "length")
                 assert written == size
                 assert after[place][24 : 24 + size] == payload(number + 7, size)[1]
-                assert attachment.take_payloads() == [payload(number + 7, size)]
+                assert take_payloads(attachment) == [payload(number + 7, size)]
 
     @pytest.mark.parametrize("capacity", CAPACITIES)
     def test_nothing_is_written_behind_the_last_one(self, ring, open_raw, capacity):
         attachment = ring(capacity, 100)
         raw = open_raw()
         for number in range(3 * capacity):
-            attachment.put_payloads([payload(number, raw.slot_payload_bytes)])
-            attachment.take_payloads()
+            put_payloads(attachment, [payload(number, raw.slot_payload_bytes)])
+            take_payloads(attachment)
         end = raw.get("header", 0, "slots_offset") + capacity * raw.get("header", 0, "slot_bytes")
         rest = raw.bytes_at(end, raw.get("header", 0, "blocks_offset") - end)
         assert not any(rest)
@@ -253,49 +254,49 @@ class TestSlots:
         attachment = ring(3)
         most = open_raw().slot_payload_bytes
         with pytest.raises(ValueError):
-            attachment.put_payloads([payload(0), payload(1, most + 1)])
+            put_payloads(attachment, [payload(0), payload(1, most + 1)])
         assert attachment.qsize() == 0
 
     def test_one_that_contradicts_itself_is_passed_over(self, ring, open_raw):
         attachment = ring(7)
         raw = open_raw()
-        attachment.put_payloads(payloads(0, 5))
+        put_payloads(attachment, payloads(0, 5))
         raw.set("slot", 1, "stamp", 3)
         raw.set("slot", 3, "length", 2**32 - 1)
-        assert attachment.take_payloads(7) == [payload(0)]
+        assert take_payloads(attachment, 7) == [payload(0)]
         with pytest.raises(CorruptSegmentError):
-            attachment.take_payloads(7)
-        assert attachment.take_payloads(7) == [payload(2)]
+            take_payloads(attachment, 7)
+        assert take_payloads(attachment, 7) == [payload(2)]
         with pytest.raises(CorruptSegmentError):
-            attachment.take_payloads(7)
-        assert attachment.take_payloads(7) == [payload(4)]
+            take_payloads(attachment, 7)
+        assert take_payloads(attachment, 7) == [payload(4)]
         with pytest.raises(Empty):
-            attachment.take_payloads(7, timeout=0)
+            take_payloads(attachment, 7, timeout=0)
 
 
 class TestBuffers:
     def test_one_that_is_too_small_for_the_first_is_replaced(self, ring):
         attachment = ring(3, 1000)
-        attachment.put_payloads(payloads(0, 2, 1000))
-        assert attachment.take_payloads(2, buffer_bytes=10) == [payload(0, 1000)]
-        assert attachment.take_payloads(2, buffer_bytes=10) == [payload(1, 1000)]
+        put_payloads(attachment, payloads(0, 2, 1000))
+        assert take_payloads(attachment, 2, buffer_bytes=10) == [payload(0, 1000)]
+        assert take_payloads(attachment, 2, buffer_bytes=10) == [payload(1, 1000)]
 
     def test_one_that_is_too_small_for_all_gives_some(self, ring):
         attachment = ring(7, 1000)
-        attachment.put_payloads(payloads(0, 7, 1000))
-        assert attachment.take_payloads(7, buffer_bytes=3500) == payloads(0, 3, 1000)
-        assert attachment.take_payloads(7, buffer_bytes=4000) == payloads(3, 4, 1000)
+        put_payloads(attachment, payloads(0, 7, 1000))
+        assert take_payloads(attachment, 7, buffer_bytes=3500) == payloads(0, 3, 1000)
+        assert take_payloads(attachment, 7, buffer_bytes=4000) == payloads(3, 4, 1000)
 
     def test_empty_payloads_need_none(self, ring):
         attachment = ring(7)
-        attachment.put_payloads([(3, b"")] * 7)
-        assert attachment.take_payloads(7, buffer_bytes=1) == [(3, b"")] * 7
+        put_payloads(attachment, [(3, b"")] * 7)
+        assert take_payloads(attachment, 7, buffer_bytes=1) == [(3, b"")] * 7
 
     def test_a_block_comes_alone_and_between_others(self, create):
         queue = create(capacity=7, item_size=64)
         queue.put_batch([b"a", b"b", LARGE, b"c", LARGE, LARGE])
         attachment = queue._attachment
-        taken = [[data for _, data in attachment.take_payloads(7)] for _ in range(5)]
+        taken = [[data for _, data in take_payloads(attachment, 7)] for _ in range(5)]
         assert [len(batch) for batch in taken] == [2, 1, 1, 1, 1]
         assert [batch[0][-100:] for batch in taken[1::2]] == [LARGE[-100:]] * 2
 
@@ -305,39 +306,39 @@ class TestHighWaterMark:
     def test_it_is_the_most_there_ever_was(self, ring, capacity):
         attachment = ring(capacity)
         for most in range(1, capacity + 1):
-            attachment.put_payloads(payloads(0, most))
+            put_payloads(attachment, payloads(0, most))
             assert _inspect.snapshot(attachment)["high_water_mark"] == most
-            attachment.take_payloads(most)
+            take_payloads(attachment, most)
             assert _inspect.snapshot(attachment)["high_water_mark"] == most
-            attachment.put_payloads([payload(0)])
-            attachment.take_payloads()
+            put_payloads(attachment, [payload(0)])
+            take_payloads(attachment)
             assert _inspect.snapshot(attachment)["high_water_mark"] == most
 
     def test_in_a_large_ring_it_is_exact_from_a_sixteenth_on(self, ring):
         attachment = ring(1600)
         for _ in range(20):
-            attachment.put_payloads(payloads(0, 90))
-            attachment.take_payloads(90)
+            put_payloads(attachment, payloads(0, 90))
+            take_payloads(attachment, 90)
         assert _inspect.snapshot(attachment)["high_water_mark"] <= 90
         for number in range(250):
-            attachment.put_payloads([payload(number)])
-        attachment.take_payloads(250)
+            put_payloads(attachment, [payload(number)])
+        take_payloads(attachment, 250)
         assert _inspect.snapshot(attachment)["high_water_mark"] == 250
 
 
 class TestSeats:
     def test_a_row_counts_what_its_process_did(self, ring):
         attachment = ring(7)
-        attachment.put_payloads(payloads(0, 5, 10))
-        attachment.take_payloads(3)
+        put_payloads(attachment, payloads(0, 5, 10))
+        take_payloads(attachment, 3)
         (row,) = _inspect.seat_rows(attachment)
         assert (row["items_put"], row["items_got"]) == (5, 3)
         assert (row["bytes_put"], row["bytes_got"]) == (50, 30)
         assert row["alive"]
-        attachment.take_payloads(2)
+        take_payloads(attachment, 2)
         for timeout in (0, 0.01, 0.02):
             with pytest.raises(Empty):
-                attachment.take_payloads(timeout=timeout)
+                take_payloads(attachment, timeout=timeout)
         (row,) = _inspect.seat_rows(attachment)
         # Only who waited was blocked.
         assert row["blocked_empty_count"] == 2
