@@ -8,7 +8,7 @@
  *                 before and after each system call, at the beginning and at the end
  *   --ways N      in how many of the ways in which the living may go on each (default: 1, in turn)
  *   --trials N    so many of all these, evenly spread (default: all)
- *   --offset I    which of them
+ *   --offset I    which of them; and if it is odd, the first of two has not the second one's seat
  *   --limit MS    how long anything may take before it counts as a hang
  *   --only K:MANNER:BEGINNING   this trial alone; of `double` the image's number and a colon before
  *   --cpu N       where to run
@@ -47,7 +47,8 @@ static void say_finding(const char *text) {
   printf("{\"finding\": \"%s\", \"geometry\": \"%s\", \"state\": \"%s\", \"first\": \"%s\", ", text,
          asked.geometry, asked.state, asked.first);
   if (asked.second != NULL)
-    printf("\"second\": \"%s\", \"image\": %d, ", asked.second, now_at.image);
+    printf("\"second\": \"%s\", \"image\": %d, \"offset\": %lu, ", asked.second, now_at.image,
+           (unsigned long)asked.offset);
   printf("\"k\": %u, \"manner\": \"%s\", \"begins\": \"%s\", \"pc\": \"%#lx\"", now_at.what.k,
          manner_names[now_at.what.how], beginning_names[now_at.what.begins],
          (unsigned long)now_at.pc);

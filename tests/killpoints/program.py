@@ -110,7 +110,8 @@ def describe(finding):
     if "image" in finding:
         shot = f"{finding['image']}:{shot}"
     kind = "double" if "second" in finding else "run"
-    command = shlex.join([finding["program"], kind, *names, "--only", shot])
+    offset = ["--offset", str(finding["offset"])] if "offset" in finding else []
+    command = shlex.join([finding["program"], kind, *names, "--only", shot, *offset])
     return (
         f"{' / '.join(names)}: {finding['finding']}\n"
         f"    killed after {finding['k']} instructions, {finding['manner']} {place(finding)};"

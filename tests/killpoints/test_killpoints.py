@@ -35,16 +35,17 @@ LEVELS = {
 }
 
 
-def run_all(program, pairs, **options):
-    """Run pairs of a start and an operation, as many at a time as there are cores."""
+def run_each(program, kind, runs, **options):
+    """Run them, as many at a time as there are cores."""
     cores = sorted(os.sched_getaffinity(0))
     with ThreadPoolExecutor(len(cores)) as pool:
+        numbered = list(enumerate(runs))
         return list(
             pool.map(
-                lambda numbered: killpoints.run(
-                    program, "run", *numbered[1], cpu=cores[numbered[0] % len(cores)], **options
+                lambda run: killpoints.run(
+                    program, kind, *run[1], cpu=cores[run[0] % len(cores)], **options
                 ),
-                enumerate(pairs),
+                numbered,
             )
         )
 
@@ -59,7 +60,7 @@ def test_whoever_is_killed_leaves_a_sound_queue(program, operations, tally, geom
     pairs = [(geometry, state, name) for name in operations[geometry, state]]
     outcomes = []
     for options in LEVELS[evidence.level()]:
-        outcomes += run_all(program, pairs, **options)
+        outcomes += run_each(program, "run", pairs, **options)
     tally.add(outcomes)
     for outcome in outcomes:
         assert not outcome.findings, f"\n{outcome}"
