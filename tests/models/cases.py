@@ -65,5 +65,61 @@ QUEUE_TWINS = [
     KILLED.twin("TWO_STORES", "sequence[1]<=sequence[0]"),
 ]
 
-SOUND = [*QUEUE]
-TWINS = [*QUEUE_TWINS]
+
+def _blocks(name, putters, takers, puts, takes, kills, is_long=False, **others):
+    sizes = {
+        "PUTTERS": putters,
+        "TAKERS": takers,
+        "PUTS": puts,
+        "TAKES": takes,
+        "KILLS": kills,
+        "CAPACITY": 1,
+        "RANGE": 2,
+        "LAST_WANTS": 2,
+        **others,
+    }
+    return Case(name, "blocks", sizes, is_long)
+
+
+TWO_SIZES = _blocks("two sizes, one kill", 2, 1, 2, 4, 1)
+
+BLOCKS = [
+    TWO_SIZES,
+    _blocks("two sizes, nobody killed", 2, 1, 2, 4, 0),
+    _blocks("two takers, one kill", 1, 2, 3, 2, 1, CAPACITY=2),
+    _blocks("two sizes, two kills", 2, 1, 2, 4, 2, is_long=True),
+]
+
+BLOCK_TWINS = [
+    TWO_SIZES.twin(breaks, "mine<count")
+    for breaks in (
+        "NOT_REFERRED",
+        "FREE_BY_STORE",
+        "HOLD_AFTER_RELEASE",
+        "QUEUE_AFTER_COMMIT",
+        "CLAIM_WITHOUT_LOOK",
+        "DEAD_BY_TIME",
+    )
+]
+
+
+def _poll(name, kills, is_long=False, **others):
+    return Case(name, "poll", {"PUTTERS": 2, "PUTS": 2, "KILLS": kills, **others}, is_long)
+
+
+POLLED = _poll("polled, nobody killed", 0)
+POLLED_KILLED = _poll("polled, one kill", 1)
+POLLED_EAGERLY = _poll("polled and taken from, one kill", 1, EAGER=None)
+
+POLL = [POLLED, POLLED_KILLED, POLLED_EAGERLY, _poll("polled, two kills", 2, EAGER=None)]
+
+POLL_TWINS = [
+    POLLED.twin("WRITE_BEFORE_COMMIT", "for_nothing<="),
+    POLLED_EAGERLY.twin("NOT_SETTLED_FIRST", "for_nothing<="),
+    POLLED_KILLED.twin("NO_UNSETTLED", "for_nothing<="),
+    POLLED.twin("SETTLE_WITHOUT_WORD", "sequence[1]==sequence[0]"),
+    POLLED_KILLED.twin("NO_SETTLE_ON_ATTACHING", "sequence[1]==sequence[0]"),
+]
+
+SOUND = [*QUEUE, *BLOCKS, *POLL]
+TWINS = [*QUEUE_TWINS, *BLOCK_TWINS, *POLL_TWINS]
