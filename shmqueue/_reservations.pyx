@@ -201,7 +201,7 @@ cdef class Reservation:
         if size == 0:
             # A slot without payload: no block refers to nothing.
             self._give_up()
-            return self._put_in_slot(NULL, 0)
+            return self._put_in_slot(b"", 0)
         block = self._block_to_put(size)
         self.loan = None
         refer_to_block(block, size, self.kind, &ref, &record)
