@@ -16,6 +16,10 @@ from tests.support import LIMIT, wait_until
 PUTTERS = 2
 GETTER = PUTTERS
 LARGE = bytes(range(256)) * 64
+# Batches of so many, of items that fill a slot: so an end is held for a good part of the time.
+BATCH = 200
+SMALL = bytes(800)
+GEOMETRY = {"capacity": 4 * BATCH, "item_size": 1000}
 # More than one life of a process can write down before it is killed.
 MOST = 300_000
 ENTRY = struct.Struct("II")
@@ -47,9 +51,10 @@ def _put(run_id, life, name, seed):
     queue = SharedMemoryQueue("q", run_id=run_id)
     number = 0
     while True:
-        count = choose.choice((1, 1, 3))
+        count = choose.choice((1, 3, BATCH, BATCH))
         items = [
-            (name, number + at, LARGE if choose.random() < 0.1 else b"") for at in range(count)
+            (name, number + at, LARGE if count < BATCH and choose.random() < 0.1 else SMALL)
+            for at in range(count)
         ]
         queue.put(items[0]) if count == 1 else queue.put_batch(items)
         for _ in items:
@@ -60,9 +65,9 @@ def _put(run_id, life, name, seed):
 def _get(run_id, life):
     queue = SharedMemoryQueue("q", run_id=run_id)
     while True:
-        name, number, content = queue.get()
-        assert content in (b"", LARGE)
-        life.add(name, number)
+        for name, number, content in queue.get_batch(BATCH):
+            assert content in (SMALL, LARGE)
+            life.add(name, number)
 
 
 class Account:
@@ -120,7 +125,7 @@ class Account:
                 got[name].append(number)
         while queue.qsize():
             name, number, content = queue.get(timeout=LIMIT)
-            assert content in (b"", LARGE)
+            assert content in (SMALL, LARGE)
             got[name].append(number)
         wrong = []
         lost = 0
@@ -128,12 +133,15 @@ class Account:
             returned = self._put[name].count
             if numbers != sorted(set(numbers)):
                 wrong.append(f"{name}: out of order, or twice: {numbers}")
-            # A put of up to three was under way when the kill came, and was done or was not.
+            # A put was under way when the kill came, and was done or was not.
             last = max([*numbers, returned - 1])
-            if last >= returned + 3:
+            if last >= returned + BATCH:
                 wrong.append(f"{name}: {last} came, and {returned} were put")
-            lost += last + 1 - len(set(numbers))
-        # Of a batch that was under way, all or nothing: so what is missing was lost by a getter.
-        if lost > self._kills_of_getter:
+            missing = sorted(set(range(last + 1)) - set(numbers))
+            lost += len(missing)
+            runs = sum(number - 1 not in missing for number in missing)
+            if runs > self._kills_of_getter:
+                wrong.append(f"{name}: {runs} gaps for {self._kills_of_getter} kills of a getter")
+        if lost > BATCH * self._kills_of_getter:
             wrong.append(f"{lost} items lost in {self._kills_of_getter} kills of a getter")
         return {"wrong": wrong, "got": sum(map(len, got.values())), "stopped": PUTTERS + 1}

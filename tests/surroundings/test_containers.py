@@ -98,7 +98,7 @@ def test_process_one_of_a_container_is_not_taken_for_that_of_another(
 @pytest.mark.watchdog(10 * LIMIT)
 def test_kills_in_three_containers_lose_nothing_but_what_was_in_hand(create, forks, run_id):
     namespaces.need("pid")
-    queue = create(capacity=16, item_size=64, max_processes=4)
+    queue = create(max_processes=4, **sides.GEOMETRY)
     seed = random.randrange(1 << 32)
     account = sides.Account(
         lambda *call: namespaces.start_as_first(forks, *call), forks, run_id, random.Random(seed)
