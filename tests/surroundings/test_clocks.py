@@ -5,6 +5,7 @@ wall clock jump by an hour whenever anybody looks at it. Clocks that differ for 
 time namespaces, as containers that were moved have them.
 """
 
+import os
 import shutil
 import subprocess
 import time
@@ -73,7 +74,9 @@ def shim(tmp_path_factory):
 
 
 def _with_clock(shim, how):
-    return ["env", f"LD_PRELOAD={shim}", f"SHMQ_TEST_CLOCK={how}"]
+    # A sanitizer's library, where there is one, must stay the first.
+    libraries = [path for path in [os.environ.get("LD_PRELOAD"), str(shim)] if path]
+    return ["env", f"LD_PRELOAD={':'.join(libraries)}", f"SHMQ_TEST_CLOCK={how}"]
 
 
 @pytest.mark.parametrize("way", ["+", "-", "~"])
