@@ -1,6 +1,6 @@
 """Memory, descriptors, files and addresses from too few to enough: it works, or it is an OSError.
 
-Never a signal, and nothing left behind. tests/api/test_scarce_memory.py has the same at some sizes,
+Never a signal, and nothing left behind. test_scarce_memory.py has the same at some sizes,
 and what the messages say.
 """
 
