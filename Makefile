@@ -110,8 +110,9 @@ storm: $(READY) ## ten thousand kills, with an account of every item
 mutations: $(READY) ## a million random mutations of a segment
 	$(PY) -m tests.hostile --mutations 1000000 --reports $(REPORTS) $(ARGS)
 
+# In an environment of its own: there are wheels of atheris for CPython 3.11 and later only.
 fuzz: ## the codec under a coverage-guided fuzzer
-	$(PY) -m tests.hostile.fuzz --reports $(REPORTS) $(ARGS)
+	PYTHON="$(PYTHON)" VENV=.venv-fuzz sh tools/fuzz.sh --reports "$(abspath $(REPORTS))" $(ARGS)
 
 asan: ## the tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer
 	sh tools/sanitized.sh address,undefined $(ARGS)
