@@ -256,9 +256,9 @@ static void run_double(void) {
     after.base.tail = sequence_of(shmq_tail(&on.base.view));
     after.base.done = sequence_of(shmq_done(&on.base.view));
     for (uint64_t j = 0; j < on.what->puts; j++) *id_at(&after.base, on.base.tail + j) = FIRST_PUT + j;
-    uint32_t count = run_all(&after, &sum);
-    points += count;
-    pairs += (uint64_t)count * all.stands_for[i];
+    uint64_t kills = sum.kills;
+    points += run_all(&after, &sum);
+    pairs += (sum.kills - kills) * all.stands_for[i];
     path_drop(&after.way);
     image_drop(&after.start);
   }
