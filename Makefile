@@ -7,6 +7,8 @@ EXTRAS ?= dev
 PYTHONS ?= 3.10 3.11 3.12 3.13
 # Workers at a time in `make compat`; mostly they wait.
 COMPAT_JOBS ?= 2
+# Tests at a time in `make test`: many of them wait. 1: one after the other, in their order.
+TEST_JOBS ?= 2
 # How long `make soak` takes; ARGS="--seed N" repeats a run.
 SOAK_SECONDS ?= 600
 
@@ -71,8 +73,8 @@ build: $(READY) ## compile the extension modules in place
 demo: $(READY) ## the queue at its main job, on real input
 	$(PY) -m shmqueue demo
 
-test: $(READY) ## the test suite
-	$(PY) -m pytest $(ARGS)
+test: $(READY) ## the test suite, TEST_JOBS tests at a time
+	$(PY) -m pytest $(if $(filter-out 0 1,$(TEST_JOBS)),-n $(TEST_JOBS) --dist worksteal) $(ARGS)
 
 test-all: ## the test suite on each Python of PYTHONS that is here
 	@failed=; left_out=; \

@@ -111,18 +111,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_script(options.script[0], options.script[1:])
         parser.error("run: name a script, or -m and a module")
     if options.command == "doctor":
-        from .checkup import check_up
+        from .checkup import check_up, path_of
 
         try:
-            return check_up(
-                options.name,
-                options.run_id,
-                repairs=options.fix,
-                removes_orphans=options.remove_orphans,
-                as_json=options.json,
-            )
+            path = None if options.name is None else path_of(options.name, options.run_id)
         except ValueError as error:
             parser.error(f"doctor: {error}")
+        return check_up(
+            path,
+            repairs=options.fix,
+            removes_orphans=options.remove_orphans,
+            as_json=options.json,
+        )
     # Only here: --help should not wait for it.
     from .demo.show import show
 

@@ -34,6 +34,7 @@ cdef class Attachment:
     cdef object __weakref__
 
     cdef int take_seat(self) except -1
+    cdef bint _try_take_seat(self) except -1
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                  const uint32_t *closed) except -1
     cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,

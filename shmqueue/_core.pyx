@@ -10,6 +10,7 @@ Payloads go in and out as bytes with a kind; what they mean is the codec's busin
 import errno
 import os
 import threading
+import time
 from queue import Empty, Full
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -57,6 +58,10 @@ cdef enum:
     IDLE_SLEEPS = 6
     # A get waits so long for a put that was stopped in the middle, where the queue is polled.
     SETTLE_NS = 1000000000
+
+# Where all seats are taken, it is tried again for a tenth of a second.
+SEAT_ATTEMPTS = 20
+SEAT_PAUSE_SECONDS = 0.005
 
 # One thread at a time gives this process an epoch or a seat.
 _process_lock = threading.RLock()
@@ -170,6 +175,19 @@ cdef class Attachment:
 
     cdef int take_seat(self) except -1:
         """Give this process a seat, unless it has one: on attaching, and first thing in a child."""
+        for _ in range(SEAT_ATTEMPTS):
+            if self._try_take_seat():
+                with nogil:
+                    shmq_sweep_after_the_dead(self.view)
+                return 0
+            # Some may be in the hands of who clears up after the dead, for a moment.
+            time.sleep(SEAT_PAUSE_SECONDS)
+        raise NoFreeSeatError(
+            f"all {self.view.max_seats} seats of {self.path} are taken: create the queue"
+            " with a larger max_processes, or close it in processes that are done with it"
+        )
+
+    cdef bint _try_take_seat(self) except -1:
         cdef uint64_t epoch
         cdef int status
         with _process_lock:
@@ -177,24 +195,19 @@ cdef class Attachment:
             if epoch == 0:
                 raise OSError(errno.ENOMEM, "no memory to notice forks with (MADV_WIPEONFORK)")
             if self.view.epoch == epoch:
-                return 0
+                return True
             # Not unmapped: a child doesn't have the page; something else may be in its place.
             self.view.anchor = NULL
             shmq_view_forget_cursors(self.view)
             status = shmq_seat_take(self.view, self._open_again())
             error = c_errno
             if status == SHMQ_NO_SEAT:
-                raise NoFreeSeatError(
-                    f"all {self.view.max_seats} seats of {self.path} are taken: create the queue"
-                    " with a larger max_processes, or close it in processes that are done with it"
-                )
+                return False
             if status != SHMQ_OK:
                 raise OSError(error, f"cannot take a seat in {self.path}: {os.strerror(error)}")
             shmq_views_begin(self.view, False)
             shmq_view_set_mine(self.view, epoch)
-        with nogil:
-            shmq_sweep_after_the_dead(self.view)
-        return 0
+        return True
 
     def _open_again(self):
         """Open the segment once more, as a description of its own, whatever became of its name."""

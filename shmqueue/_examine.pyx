@@ -11,6 +11,7 @@ import errno
 import os
 
 from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno as c_errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -23,11 +24,14 @@ from shmqueue._protocol cimport (
     SHMQ_END_SHUT,
     SHMQ_END_TAIL,
     SHMQ_TAG,
-    shmq_anybody_is_seated,
     shmq_block,
     shmq_block_backed_bytes,
     shmq_block_count,
     shmq_block_is_referred,
+    shmq_file_enter,
+    shmq_file_entered,
+    shmq_file_is_held,
+    shmq_file_lock_out,
     shmq_header,
     shmq_seat,
     shmq_seats_granted,
@@ -58,7 +62,7 @@ _ENDS = ((SHMQ_END_TAIL, "tail"), (SHMQ_END_POOL, "pool"), (SHMQ_END_DONE, "done
          (SHMQ_END_HEAD0, "head"))
 
 
-def examine(int fd, str path not None):
+def examine(int fd, str path not None, bint blocks=True):
     """Say what a segment holds, and who holds what of it.
 
     Parameters
@@ -67,6 +71,8 @@ def examine(int fd, str path not None):
         The segment, open for reading, by an open file description that holds no seat.
     path : str
         What to call it in messages.
+    blocks : bool, default True
+        Whether to look at each block, which takes about a microsecond.
 
     Returns
     -------
@@ -102,7 +108,7 @@ def examine(int fd, str path not None):
         view.device = status.st_dev
         view.inode = status.st_ino
         _read(&view, 0, header.seats_offset)
-        return _told(&view, &header, status.st_blocks * 512)
+        return _told(&view, &header, status.st_blocks * 512, blocks)
     finally:
         munmap(base, header.pool_offset)
 
@@ -113,7 +119,7 @@ def was_abandoned(int fd, str path not None):
     cdef const shmq_seat *row
     cdef bytes text, rows
     cdef size_t at
-    if shmq_anybody_is_seated(fd):
+    if shmq_file_is_held(fd):
         return False
     text = os.pread(fd, _format.HEADER_BYTES, 0)
     _format.check_header(text, os.fstat(fd).st_size, path)
@@ -128,8 +134,23 @@ def was_abandoned(int fd, str path not None):
 
 
 def is_held(int fd):
-    """Whether any process has a seat in the file, whatever is in it; as `examine`."""
-    return bool(shmq_anybody_is_seated(fd))
+    """Whether any process has a seat in the file, or is about to; whatever is in it."""
+    return bool(shmq_file_is_held(fd))
+
+
+def enter(int fd):
+    """Let nobody remove the file until `entered`, or until it is closed; False if one does now."""
+    return bool(shmq_file_enter(fd))
+
+
+def entered(int fd):
+    """Take back what `enter` did: there is a seat now, or there will be none."""
+    shmq_file_entered(fd)
+
+
+def lock_out(int fd):
+    """Keep everybody from attaching until `fd` is closed; False if somebody is there already."""
+    return bool(shmq_file_lock_out(fd))
 
 
 cdef int _read(shmq_view *view, uint64_t offset, uint64_t length) except -1:
@@ -147,26 +168,35 @@ cdef int _read(shmq_view *view, uint64_t offset, uint64_t length) except -1:
     return 0
 
 
-cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_bytes):
+cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_bytes,
+                bint blocks):
     cdef uint64_t head, tail, word, had, free_bytes = 0, pool_bytes = 0, lost_bytes = 0
     cdef uint32_t index, count, lost = 0
     _read(view, header.seats_offset, shmq_seats_granted(view) * sizeof(shmq_seat))
     _read(view, header.views_offset, shmq_seats_granted(view) * sizeof(shmq_views))
     view.known_views = header.max_seats  # the copy has memory for all
-    count = shmq_block_count(view)
+    count = shmq_block_count(view) if blocks else 0
     _read(view, header.blocks_offset, count * sizeof(shmq_block))
     shmq_snapshot_ends(view, &head, &tail)
     owners = []
     for index, name in _ENDS:
         word = view.ends[index].owner
         if word & SHMQ_TAG:
-            owners.append(_holder(view, word) | {"end": name})
-    seats = rows_of(view)
+            held = _holder(view, header, word)
+            if not held["alive"]:
+                _read_ends(view, header)
+                if view.ends[index].owner != word:
+                    continue  # it is somebody else's already, or nobody's
+            owners.append(held | {"end": name})
+    seats = [row for row in rows_of(view) if row["alive"] or _is_left(view, header, row)]
     by_seat = {row["seat"]: row for row in seats}
     for row in seats:
         row["blocks"] = row["block_bytes"] = 0
     is_dead = {}
     for index in range(count):
+        if index % 4096 == 0:
+            PyErr_CheckSignals()
+            is_dead.clear()  # tags of a damaged table are as many as its blocks
         had = shmq_block_backed_bytes(view, index)
         pool_bytes += had
         word = view.blocks[index].state & SHMQ_TAG
@@ -174,7 +204,7 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
             free_bytes += had
             continue
         if word not in is_dead:
-            is_dead[word] = bool(shmq_tag_is_dead(view, word))
+            is_dead[word] = not _holder(view, header, word)["alive"]
         if is_dead[word] and not _is_referred(view, header, index):
             lost += 1
             lost_bytes += had
@@ -202,30 +232,58 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
     }
 
 
-cdef dict _holder(const shmq_view *view, uint64_t word):
+cdef int _read_ends(shmq_view *view, const shmq_header *header) except -1:
+    return _read(view, header.ends_offset, header.classes_offset - header.ends_offset)
+
+
+cdef int _read_seat(shmq_view *view, const shmq_header *header, uint32_t seat) except -1:
+    return _read(view, header.seats_offset + seat * sizeof(shmq_seat), sizeof(shmq_seat))
+
+
+cdef dict _holder(shmq_view *view, const shmq_header *header, uint64_t word):
+    """Whose tag a word bears; of a seat as it is now, not as it was when the copy was made."""
     cdef uint32_t seat = shmq_tag_seat(word)
-    pid = view.seats[seat].pid if seat < shmq_seats_granted(view) else 0
-    return {"seat": seat, "pid": pid, "alive": not shmq_tag_is_dead(view, word)}
+    cdef bint is_dead
+    pid = 0
+    if seat < header.max_seats:
+        _read_seat(view, header, seat)
+        pid = view.seats[seat].pid
+    is_dead = shmq_tag_is_dead(view, word)
+    return {"seat": seat, "pid": pid, "alive": not is_dead}
+
+
+cdef bint _is_left(shmq_view *view, const shmq_header *header, row) except -1:
+    """Whether a seat that was found free is still that of the process that it was read for."""
+    cdef uint32_t seat = row["seat"]
+    cdef uint64_t generation = view.seats[seat].generation
+    _read_seat(view, header, seat)
+    # Who leaves in order says so before the seat is free; who comes counts up before it tells.
+    return view.seats[seat].pid == row["pid"] and view.seats[seat].generation == generation
 
 
 cdef bint _is_referred(shmq_view *view, const shmq_header *header, uint32_t index) except -1:
     """Whether a slot of the ring refers to a block that the dead held: as of one moment.
 
-    Read anew between two equal looks at the block's state. The dead don't come back, so in between
-    nobody changed it; if somebody did, it was found already.
+    What seems lost is read anew, between two equal looks at the block's state. The dead don't come
+    back, so in between nobody changed it; if somebody did, it was found already.
     """
     cdef uint64_t seen = view.blocks[index].state
     cdef uint64_t at = header.blocks_offset + index * sizeof(shmq_block)
-    cdef uint64_t position
-    cdef bint found
+    if _slot_refers(view, header, index):
+        return True
     _read(view, at, sizeof(shmq_block))
     if view.blocks[index].state != seen:
         return True
-    _read(view, header.ends_offset, header.classes_offset - header.ends_offset)
-    position = view.blocks[index].slot_position
+    _read_ends(view, header)
+    if _slot_refers(view, header, index):
+        return True
+    _read(view, at, sizeof(shmq_block))
+    return view.blocks[index].state != seen
+
+
+cdef bint _slot_refers(shmq_view *view, const shmq_header *header, uint32_t index) except -1:
+    cdef uint64_t position = view.blocks[index].slot_position
     if position < view.slots_bytes:
         _read(view, header.slots_offset + position,
               min(shmq_slot_reference_bytes(), view.slots_bytes - position))
-    found = shmq_block_is_referred(view, index)
-    _read(view, at, sizeof(shmq_block))
-    return found or view.blocks[index].state != seen
+    return shmq_block_is_referred(view, index)

@@ -53,11 +53,15 @@ cdef list rows_of(const shmq_view *view):
     for index in range(shmq_seats_granted(view)):
         if not shmq_snapshot_seat(view, index, &row):
             continue
+        is_held = shmq_seat_is_held(view, index) != 0
+        # Who leaves in order says so before the seat is free.
+        if not is_held and view.seats[index].pid != row.pid:
+            continue
         seen = _counters_dict(&row.own)
         seen["seat"] = index
         seen["pid"] = row.pid
         seen["view_bytes"] = row.view_bytes
-        seen["alive"] = shmq_seat_is_held(view, index) != 0
+        seen["alive"] = is_held
         seen["attached_ns"] = max(0, <int64_t>(now - row.attached_ns))
         seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))
         rows.append(seen)

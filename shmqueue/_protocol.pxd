@@ -16,10 +16,12 @@ cdef extern from "_native/wait.h" nogil:
         pass
 
     ctypedef struct shmq_seat:
+        uint64_t generation
         uint32_t pid
 
     ctypedef struct shmq_block:
         uint64_t state
+        uint64_t sequence
         uint64_t slot_position
 
     ctypedef struct shmq_view:
@@ -151,7 +153,10 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_seat_take(shmq_view *, int fd)
     void shmq_seat_leave(shmq_view *)
     int shmq_seat_is_held(const shmq_view *, uint32_t seat)
-    bint shmq_anybody_is_seated(int fd)
+    bint shmq_file_enter(int fd)
+    void shmq_file_entered(int fd)
+    bint shmq_file_lock_out(int fd)
+    bint shmq_file_is_held(int fd)
     bint shmq_seat_forget(const shmq_view *, int fd, uint32_t seat)
     uint64_t SHMQ_TAG
     uint32_t shmq_tag_seat(uint64_t word)

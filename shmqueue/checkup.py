@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 
-from shmqueue import segment
 from shmqueue.doctor import count, fix, look, look_at_named, look_at_unnamed, remove_orphan, size
+from shmqueue.segment import UNBOUNDED, path_of
 
-__all__ = ["check_up"]
+__all__ = ["check_up", "path_of"]
 
 
 def check_up(
-    name: str | None = None,
-    run_id: str = "",
+    path: str | None = None,
     *,
     repairs: bool = False,
     removes_orphans: bool = False,
@@ -24,10 +24,8 @@ def check_up(
 
     Parameters
     ----------
-    name : str, optional
-        Only this queue; by default all, also the unnamed ones.
-    run_id : str
-        Of that queue.
+    path : str, optional
+        Only the queue of this path; by default all, also the unnamed ones.
     repairs : bool
         Whether to free what the dead held, and to remove damaged segments that nobody has.
     removes_orphans : bool
@@ -40,22 +38,29 @@ def check_up(
     int
         Exit status: 1 if a named queue has a problem left.
     """
-    if name is None:
+    if path is None:
         named, unnamed = look_at_named(), look_at_unnamed()
     else:
-        named, unnamed = [look(segment.path_of(name, run_id))], []
+        named, unnamed = [look(path)], []
     named = [_treated(told, repairs, removes_orphans) for told in named]
-    left = [told for told in named if told["problems"]]
+    # What another user has is told; it counts if it was asked for.
+    own = [told for told in named if path is not None or told["uid"] in (os.geteuid(), None)]
+    left = [told for told in own if told["problems"]]
     if as_json:
         print(json.dumps({"named": named, "unnamed": unnamed}, indent=2))
         return 1 if left else 0
     for told in [*named, *unnamed]:
-        print(as_text(told) + "\n")
+        print("\n".join(_printable(line) for line in as_text(told).splitlines()) + "\n")
     print(f"{count(len(named), 'named queue')}, {count(len(unnamed), 'unnamed one')}: ", end="")
     print(f"{count(len(left), 'queue')} with problems" if left else "all well")
     if left and not repairs:
         print("python -m shmqueue doctor --fix frees what the dead hold.")
     return 1 if left else 0
+
+
+def _printable(line: str) -> str:
+    """Return a line without what a name could do to a terminal, or what can't be encoded for it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _treated(told: dict[str, Any], repairs: bool, removes_orphans: bool) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def as_text(told: dict[str, Any]) -> str:
     lines = [f"{_title(told)}: {told['state']}"]
     if "items" in told:
         capacity = told["capacity"]
-        bound = "" if capacity >= segment.UNBOUNDED else f" of {capacity:,}"
+        bound = "" if capacity >= UNBOUNDED else f" of {capacity:,}"
         items = "?" if told["items"] is None else f"{told['items']:,}{bound}"
         memory = size(told["memory_bytes"])
         large = (

@@ -10,13 +10,19 @@ from __future__ import annotations
 import os
 import random
 import stat
+import time
 from typing import Any
 from urllib.parse import unquote
 
 from shmqueue import segment
-from shmqueue._examine import examine, is_held, was_abandoned
+from shmqueue._examine import examine, is_held, lock_out, was_abandoned
 from shmqueue._repair import repair
-from shmqueue.errors import ForeignSegmentError, SegmentError, SegmentVersionError
+from shmqueue.errors import (
+    ForeignSegmentError,
+    NoFreeSeatError,
+    SegmentError,
+    SegmentVersionError,
+)
 
 __all__ = [
     "clear_up_abandoned",
@@ -31,17 +37,19 @@ __all__ = [
 
 # States of a queue.
 IN_USE = "in use"
-UNATTENDED = "unattended"  # nobody is attached: all left in order
-ABANDONED = "abandoned"  # nobody is attached: the last ones died
+UNATTENDED = "unattended"  # nobody is attached
 DAMAGED = "damaged"
 FOREIGN = "foreign"
 UNREADABLE = "unreadable"
 
 # Who creates a queue looks at so many others, at most.
 ABANDONED_LOOKED_AT = 16
+CLEAR_UP_PAUSE_SECONDS = 1.0
 # A living holder of the head is in a copy, or stopped: then the rest is left to the next one.
 REPAIR_ATTEMPTS = 200
 MEMORY_FILE = "/memfd:shmqueue (deleted)"
+
+_last_clear_up = float("-inf")
 
 
 def look_at_named() -> list[dict[str, Any]]:
@@ -58,8 +66,8 @@ def look_at_named() -> list[dict[str, Any]]:
 def _file_names() -> list[str]:
     try:
         return [file for file in os.listdir(segment.DIRECTORY) if file.startswith(segment.PREFIX)]
-    except FileNotFoundError:
-        return []
+    except OSError:
+        return []  # there is none, or it is not ours to read
 
 
 def look(path: str) -> dict[str, Any]:
@@ -74,17 +82,20 @@ def look(path: str) -> dict[str, Any]:
     -------
     dict
         ``path``, ``name``, ``run_id``, ``state``, ``problems`` (sentences; empty if all is well);
-        where it can be read ``uid`` and ``mode``; and if it is sound what `examine` tells.
+        where it can be read ``uid``, ``mode`` and ``inode`` (with the device, what tells it from
+        another of its name); and if it is sound what `examine` tells.
     """
     name, _, run_id = os.path.basename(path)[len(segment.PREFIX) :].partition("@")
     told: dict[str, Any] = {
         "path": path,
+        "uid": None,
         "name": unquote(name),
         "run_id": unquote(run_id),
         "state": UNREADABLE,
         "problems": [],
     }
     try:
+        told["uid"] = os.lstat(path).st_uid
         fd = segment.open_regular(path, os.O_RDONLY)
     except ForeignSegmentError as error:
         return told | {"state": FOREIGN, "problems": [str(error)]}
@@ -96,36 +107,38 @@ def look(path: str) -> dict[str, Any]:
         os.close(fd)
 
 
-def _look_through(fd: int, path: str) -> dict[str, Any]:
+def _look_through(fd: int, path: str, blocks: bool = True) -> dict[str, Any]:
     """Return what can be told by way of a descriptor that holds no seat."""
     status = os.fstat(fd)
-    told: dict[str, Any] = {"uid": status.st_uid, "mode": stat.S_IMODE(status.st_mode)}
+    told: dict[str, Any] = {
+        "uid": status.st_uid,
+        "mode": stat.S_IMODE(status.st_mode),
+        "inode": (status.st_dev, status.st_ino),
+    }
     try:
-        seen = examine(fd, path)
+        seen = examine(fd, path, blocks)
     except (ForeignSegmentError, SegmentVersionError) as error:
         return told | {"state": FOREIGN, "problems": [str(error)]}
     except (SegmentError, OSError) as error:
         held = "; processes are attached to it" if is_held(fd) else "; no process is attached to it"
         state = DAMAGED if isinstance(error, SegmentError) else UNREADABLE
         return told | {"state": state, "is_held": is_held(fd), "problems": [f"{error}{held}"]}
-    if any(row["alive"] for row in seen["seats"]):
-        state = IN_USE
-    else:
-        state = ABANDONED if seen["seats"] else UNATTENDED
+    state = IN_USE if any(row["alive"] for row in seen["seats"]) else UNATTENDED
     return told | {"state": state, "problems": _problems(seen)} | seen
 
 
 def _problems(seen: dict[str, Any]) -> list[str]:
     problems = [
-        f"process {row['pid']} died without leaving seat {row['seat']}"
+        f"process {row['pid']} ended with {count(row['blocks'], 'block')} in its hands"
+        f" ({size(row['block_bytes'])})"
         for row in seen["seats"]
-        if not row["alive"]
+        if row["blocks"] and not row["alive"]
     ]
     for owner in seen["owners"]:
         if not owner["alive"]:
-            who = f"process {owner['pid']}" if owner["pid"] else f"seat {owner['seat']}"
+            who = f"process {owner['pid']}" if owner["pid"] else "one"
             problems.append(
-                f"the {owner['end']} is in the hands of {who}, which died: whoever needs it next"
+                f"the {owner['end']} is in the hands of {who} that ended: whoever needs it next"
                 " takes it over"
             )
     if seen["lost_blocks"]:
@@ -149,10 +162,11 @@ def look_at_unnamed() -> list[dict[str, Any]]:
         needed, and goes with the last process.
     """
     found: dict[int, dict[str, Any]] = {}
-    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+    for pid in _pids():
         for path in _memory_files(pid):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                # O_NONBLOCK: any file can have any name.
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError:
                 continue
             try:
@@ -172,7 +186,7 @@ def _memory_files(pid: int) -> list[str]:
     try:
         for number in os.listdir(folder):
             path = f"{folder}/{number}"
-            if os.readlink(path) == MEMORY_FILE:
+            if os.readlink(path) == MEMORY_FILE and stat.S_ISREG(os.stat(path).st_mode):
                 paths.append(path)
     except OSError:
         pass  # gone, or another user's
@@ -201,17 +215,17 @@ def fix(told: dict[str, Any]) -> list[str]:
     """
     path = told["path"]
     if told["state"] == DAMAGED and not told["is_held"]:
-        return _remove(path, "removed, as it can't be opened")
-    if told["state"] not in (IN_USE, UNATTENDED, ABANDONED) or not told["problems"]:
+        return _removed(told, "as it can't be opened")
+    if told["state"] not in (IN_USE, UNATTENDED) or all(row["alive"] for row in told["seats"]):
         return []
     try:
-        return _cleared(path, trim=told["state"] != IN_USE)
-    except (SegmentError, OSError, ValueError) as error:
+        return _cleared(path, trim=told["state"] != IN_USE, allow_other_owner=True)
+    except (SegmentError, NoFreeSeatError, OSError, ValueError) as error:
         return [f"could not be repaired: {error}"]
 
 
-def _cleared(path: str, trim: bool) -> list[str]:
-    attachment = segment.look_at(path, allow_other_owner=True)
+def _cleared(path: str, trim: bool, allow_other_owner: bool = False) -> list[str]:
+    attachment = segment.look_at(path, allow_other_owner)
     for _ in range(REPAIR_ATTEMPTS):
         if repair(attachment, trim):
             return ["what the dead held is free"]
@@ -221,6 +235,9 @@ def _cleared(path: str, trim: bool) -> list[str]:
 
 def remove_orphan(told: dict[str, Any]) -> list[str]:
     """Remove a queue that nobody is attached to, with the items that are in it.
+
+    A process that was forked from one that had it, and has not used it yet, has no seat; it is
+    found by its descriptor, as far as this user may look.
 
     Parameters
     ----------
@@ -232,42 +249,75 @@ def remove_orphan(told: dict[str, Any]) -> list[str]:
     list of str
         What was done, in sentences.
     """
-    if told["state"] not in (UNATTENDED, ABANDONED):
+    if told["state"] != UNATTENDED:
         return []
-    items = count(told["items"], "item") if told["items"] else "no items"
-    return _remove(told["path"], f"removed, with {items}")
+    pids = _pids_with(told["inode"])
+    if pids:
+        return [f"left alone: process {pids[0]} has a descriptor of it"]
+    return _removed(told, "as nobody has it")
 
 
-def _remove(path: str, deed: str) -> list[str]:
-    """Remove a file, unless somebody attached to it meanwhile."""
+def _pids_with(inode: tuple[int, int]) -> list[int]:
+    """Return the processes with a descriptor of a file, of those that this user may look into."""
+    return [pid for pid in _pids() if inode in _inodes_of(pid)]
+
+
+def _pids() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _inodes_of(pid: int) -> set[tuple[int, int]]:
+    found = set()
     try:
-        fd = segment.open_regular(path, os.O_RDONLY)
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            status = os.stat(f"/proc/{pid}/fd/{number}")
+            found.add((status.st_dev, status.st_ino))
+    except OSError:
+        pass  # gone, or another user's
+    return found
+
+
+def _removed(told: dict[str, Any], why: str) -> list[str]:
+    """Remove what was looked at, unless it has changed since; nobody attaches meanwhile."""
+    path = told["path"]
+    try:
+        fd = segment.open_regular(path, os.O_RDWR)
     except (SegmentError, OSError) as error:
         return [f"could not be removed: {error}"]
     try:
-        status = os.fstat(fd)
-        if is_held(fd):
+        if not lock_out(fd):
             return ["left alone: a process has just attached to it"]
-        segment.unlink_inode(path, (status.st_dev, status.st_ino))
+        again = _look_through(fd, path, blocks=False)
+        same = ("inode", "state", "items_put", "items_got")
+        if [again.get(key) for key in same] != [told.get(key) for key in same]:
+            return ["left alone: it is not what it was a moment ago"]
+        segment.unlink_inode(path, told["inode"])
     except OSError as error:
         return [f"could not be removed: {error.strerror}"]
     finally:
         os.close(fd)
-    return [deed]
+    items = f", with {count(again['items'], 'item')}" if again.get("items") else ""
+    return [f"removed, {why}{items}"]
 
 
 def clear_up_abandoned() -> None:
     """Free what the dead hold in queues of this user that nobody is attached to, without a word.
 
-    Names and items stay. At most a few are looked at, others each time.
+    Names and items stay. At most a few are looked at, others each time, and only once in a second.
+    The environment variable SHMQUEUE_CLEAR_UP=0 turns it off.
     """
+    global _last_clear_up
+    now = time.monotonic()
+    if now - _last_clear_up < CLEAR_UP_PAUSE_SECONDS or os.environ.get("SHMQUEUE_CLEAR_UP") == "0":
+        return
+    _last_clear_up = now
     files = _file_names()
-    for file in random.sample(files, min(len(files), ABANDONED_LOOKED_AT)):
+    for file in random.SystemRandom().sample(files, min(len(files), ABANDONED_LOOKED_AT)):
         path = os.path.join(segment.DIRECTORY, file)
         try:
             if _is_abandoned(path):
                 _cleared(path, trim=True)
-        except (SegmentError, OSError, ValueError):
+        except (SegmentError, NoFreeSeatError, OSError, ValueError):
             pass  # not ours, not sound, or full: for the doctor to tell
 
 

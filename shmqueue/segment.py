@@ -19,9 +19,9 @@ from typing import Any
 
 from shmqueue import memory
 from shmqueue._core import Attachment
-from shmqueue._examine import examine
+from shmqueue._examine import enter, entered, examine
 from shmqueue._format import format_segment, plan_segment, region_limit_bytes
-from shmqueue.errors import ForeignSegmentError, SegmentError
+from shmqueue.errors import ForeignSegmentError, NoFreeSeatError, SegmentError
 from shmqueue.serializers import CUSTOM, Choice, choose, find
 
 __all__ = [
@@ -280,17 +280,8 @@ def create(path: str, wanted: Descriptor) -> Attachment:
     try:
         system = os.statvfs(DIRECTORY)
         _build(fd, wanted, _pool_limit_bytes(16 * system.f_blocks * system.f_frsize))
-        # Naming a directory descriptor makes Python use linkat(), which follows the /proc link.
-        directory = os.open(DIRECTORY, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.link(
-                f"/proc/self/fd/{fd}",
-                os.path.basename(path),
-                dst_dir_fd=directory,
-                follow_symlinks=True,
-            )
-        finally:
-            os.close(directory)
+        enter(fd)  # until it is closed: nobody takes what has a name and no seat for an orphan
+        _link(fd, path)
         linked = True
         attachment = _attachment_of(_opened_by_name(fd, path), path)
         return _with_serializer(attachment, wanted.serializer.custom)
@@ -301,6 +292,21 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         raise
     finally:
         os.close(fd)
+
+
+def _link(fd: int, path: str) -> None:
+    """Give a nameless file a name that nothing has yet."""
+    # Naming a directory descriptor makes Python use linkat(), which follows the /proc link.
+    directory = os.open(DIRECTORY, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(
+            f"/proc/self/fd/{fd}",
+            os.path.basename(path),
+            dst_dir_fd=directory,
+            follow_symlinks=True,
+        )
+    finally:
+        os.close(directory)
 
 
 def _memory_file() -> int:
@@ -419,11 +425,7 @@ def look_at(path: str, allow_other_owner: bool) -> Attachment:
     try:
         fd = open_regular(path, os.O_RDWR)
     except FileNotFoundError:
-        raise FileNotFoundError(
-            errno.ENOENT,
-            "there is no such queue: it was not created yet (create=True), or unlinked already",
-            path,
-        ) from None
+        raise _no_such_queue(path) from None
     except PermissionError as error:
         raise PermissionError(
             error.errno,
@@ -441,10 +443,35 @@ def look_at(path: str, allow_other_owner: bool) -> Attachment:
                 " this process by what it puts; if you trust it, pass allow_other_owner=True",
                 path,
             )
+        own = os.dup(fd)
     except BaseException:
         os.close(fd)
         raise
-    return _attachment_of(fd, path)
+    try:
+        # Whoever removes orphans finds us, or has just removed it. (A child that is forked in here
+        # holds this lock, too, and then the file is no orphan either.)
+        enter(own)
+        try:
+            attachment = _attachment_of(fd, path)
+        except NoFreeSeatError:
+            if os.fstat(own).st_nlink == 0:
+                raise _no_such_queue(path) from None
+            raise
+        finally:
+            entered(own)
+        if os.fstat(own).st_nlink == 0:
+            raise _no_such_queue(path)
+        return attachment
+    finally:
+        os.close(own)
+
+
+def _no_such_queue(path: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        errno.ENOENT,
+        "there is no such queue: it was not created yet (create=True), or unlinked already",
+        path,
+    )
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -557,7 +584,7 @@ def describe(path: str) -> str:
     except OSError as error:
         return f"it cannot be opened: {error.strerror}"
     try:
-        seen = examine(fd, path)
+        seen = examine(fd, path, blocks=False)
     except SegmentError as error:
         return str(error)
     except OSError as error:

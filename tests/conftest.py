@@ -48,6 +48,8 @@ def pytest_configure(config):
     _stderr = os.fdopen(os.dup(2), "w")
     # The leak guard sees orphans, too.
     support.inherit_orphans()
+    # What one test leaves on purpose is not for the queues of another, which may run beside it.
+    os.environ["SHMQUEUE_CLEAR_UP"] = "0"
 
 
 def pytest_collection_finish(session):

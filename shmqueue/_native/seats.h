@@ -73,16 +73,6 @@ static inline int shmq_seat_is_held(const shmq_view *view, uint32_t seat) {
   return lock.l_type != F_UNLCK;
 }
 
-/* Does anybody hold any seat of the file, whatever is in it? `fd`: as in shmq_seat_take. */
-static inline int shmq_anybody_is_seated(int fd) {
-  struct flock lock = {0};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = (off_t)SHMQ_LOCK_OFFSET;
-  lock.l_len = SHMQ_MAX_SEATS;
-  return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
-}
-
 /* Proved dead: never a guess by time. A word that no process can have written counts as dead. */
 static inline int shmq_tag_is_dead(const shmq_view *view, uint64_t word) {
   uint32_t seat = shmq_tag_seat(word);
@@ -236,18 +226,62 @@ static inline void shmq_seat_leave(shmq_view *view) {
   view->anchor = NULL;
 }
 
+/* ---- the file as a whole ---------------------------------------------------------------------
+ *
+ * Who is about to take a seat in a file that it just opened or made holds the byte before those of the
+ * seats, shared with others who do the same. Who removes a file that nobody has locks that byte and
+ * all seats, so either finds the other: the remover leaves the file alone, or the newcomer finds
+ * that it has no name any more. Such a lock is of the open file description `fd`, and nobody forks
+ * while it is held (the caller sees to that), or a child would hold it too. */
+
+#define SHMQ_COMING_OFFSET (SHMQ_LOCK_OFFSET - 1)
+
+static inline int shmq_lock_bytes(int fd, int command, short type, int64_t offset, int64_t count,
+                                  struct flock *lock) {
+  struct flock wanted = {0};
+  wanted.l_type = type;
+  wanted.l_whence = SEEK_SET;
+  wanted.l_start = (off_t)offset;
+  wanted.l_len = (off_t)count;
+  *lock = wanted;
+  return fcntl(fd, command, lock);
+}
+
+/* By who is about to take a seat; 0 while somebody removes the file. */
+static inline int shmq_file_enter(int fd) {
+  struct flock lock;
+  return shmq_lock_bytes(fd, F_OFD_SETLK, F_RDLCK, SHMQ_COMING_OFFSET, 1, &lock) == 0;
+}
+
+static inline void shmq_file_entered(int fd) {
+  struct flock lock;
+  shmq_lock_bytes(fd, F_OFD_SETLK, F_UNLCK, SHMQ_COMING_OFFSET, 1, &lock);
+}
+
+/* By who is about to remove it; 0 where somebody has a seat, or is about to take one. Lasts until `fd`,
+ * which must be open for writing, is closed. */
+static inline int shmq_file_lock_out(int fd) {
+  struct flock lock;
+  return shmq_lock_bytes(fd, F_OFD_SETLK, F_WRLCK, SHMQ_COMING_OFFSET, 1 + SHMQ_MAX_SEATS,
+                         &lock) == 0;
+}
+
+/* Has anybody a seat in it, or is about to take one? If the kernel doesn't say: yes. */
+static inline int shmq_file_is_held(int fd) {
+  struct flock lock;
+  return shmq_lock_bytes(fd, F_OFD_GETLK, F_WRLCK, SHMQ_COMING_OFFSET, 1 + SHMQ_MAX_SEATS,
+                         &lock) != 0 ||
+         lock.l_type != F_UNLCK;
+}
+
 /* Of a seat whose holder died: forgets who that was, so that nobody is told of it again. 0 if it is
  * held. `fd`: as in shmq_seat_take, but not closed. Killed here: the kernel lets the lock go. */
 static inline int shmq_seat_forget(const shmq_view *view, int fd, uint32_t seat) {
-  struct flock lock = {0};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = (off_t)(SHMQ_LOCK_OFFSET + seat);
-  lock.l_len = 1;
-  if (fcntl(fd, F_OFD_SETLK, &lock) != 0) return 0;
+  struct flock lock;
+  if (load_relaxed(&view->seats[seat].pid) == 0) return 1; /* relaxed: a look */
+  if (shmq_lock_bytes(fd, F_OFD_SETLK, F_WRLCK, SHMQ_LOCK_OFFSET + seat, 1, &lock) != 0) return 0;
   store_relaxed(&view->seats[seat].pid, 0); /* relaxed: for people; the lock keeps others away */
-  lock.l_type = F_UNLCK;
-  fcntl(fd, F_OFD_SETLK, &lock);
+  shmq_lock_bytes(fd, F_OFD_SETLK, F_UNLCK, SHMQ_LOCK_OFFSET + seat, 1, &lock);
   return 1;
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -10,10 +11,12 @@ import sys
 import numpy
 import pytest
 
-from shmqueue import SharedMemoryQueue, doctor, segment
+from shmqueue import SharedMemoryQueue, _examine, doctor, segment
+from shmqueue.errors import NoFreeSeatError
 from tests import support, unnamed
+from tests.faults.processes import Turns
 from tests.protocol.raw import HEAD, POOL, TAIL
-from tests.support import LIMIT, drain
+from tests.support import LIMIT, Thread, drain
 
 ARRAY = numpy.arange(1 << 17)
 LARGE = ARRAY.nbytes
@@ -104,8 +107,8 @@ class TestLooking:
         (owner,) = told["owners"]
         assert (owner["end"], owner["pid"], owner["alive"]) == ("head", dead_viewer, False)
         text = "\n".join(told["problems"])
-        assert f"process {dead_viewer} died" in text
-        assert "the head is in the hands" in text
+        assert f"process {dead_viewer} ended with 1 block in its hands" in text
+        assert f"the head is in the hands of process {dead_viewer} that ended" in text
         assert "1 block" in text
         raw.set_owner(HEAD, 0)
 
@@ -126,8 +129,8 @@ class TestLooking:
         assert (told["items"], told["lost_blocks"]) == (1, 0)
         assert queue.get()[1] == 1
 
-    def test_nobody_attached_is_unattended_or_abandoned(self, programs, run_id):
-        for ending, state in (("queue.close()", "unattended"), ("os.kill(os.getpid(), 9)", "aban")):
+    def test_a_queue_that_nobody_has_is_unattended_however_they_left(self, programs, run_id):
+        for ending in ("queue.close()", "os._exit(0)", "os.kill(os.getpid(), 9)"):
             program = programs.start(
                 f"""
                 import os, sys
@@ -140,15 +143,32 @@ class TestLooking:
             )
             program.communicate(timeout=LIMIT)
             told = doctor.look(segment.path_of("q", run_id))
-            assert told["state"].startswith(state)
-            assert told["items"] in (1, 2)
+            assert (told["state"], told["problems"]) == (doctor.UNATTENDED, [])
+        assert told["items"] == 3
         assert segment.unlink("q", run_id)
+
+    def test_those_who_come_and_go_in_order_are_not_called_dead(self, queue, attach, forks):
+        def come_and_go():
+            while True:
+                with SharedMemoryQueue(queue.name, run_id=queue.run_id) as one:
+                    one.put(ARRAY)
+                    one.get()
+
+        pids = [forks.start(come_and_go) for _ in range(3)]
+        support.wait_until(lambda: queue.get_metrics()["items_got"] > 10, "them to begin")
+        problems = [problem for _ in range(1500) for problem in _look(queue)["problems"]]
+        dead = [
+            row for _ in range(1500) for row in queue.get_metrics()["seats"] if not row["alive"]
+        ]
+        assert (problems, dead) == ([], [])
+        for pid in pids:
+            forks.kill(pid)
 
     def test_unnamed_queues_are_found_with_the_processes_that_have_them(self, make):
         mine = make()
         for number in range(5):
             mine.put(number)
-        inode = os.fstat(mine._attachment.fd).st_ino
+        inode = mine._attachment.inode
         (told,) = [one for one in doctor.look_at_unnamed() if one["inode"] == inode]
         assert told["pids"] == [os.getpid()]
         assert (told["state"], told["items"], told["capacity"]) == ("in use", 5, unnamed.UNBOUNDED)
@@ -288,6 +308,14 @@ class TestFixing:
 
 
 class TestOrphans:
+    @pytest.fixture(autouse=True)
+    def _each_time(self, monkeypatch):
+        """Let each creation look at others, however soon it comes."""
+        monkeypatch.setattr(doctor, "CLEAR_UP_PAUSE_SECONDS", 0)
+        monkeypatch.delenv("SHMQUEUE_CLEAR_UP")
+        # Nothing of other tests.
+        monkeypatch.setattr(doctor, "_file_names", list)
+
     @pytest.fixture
     def orphan(self, programs, run_id):
         """Return the path of a queue with two items, that everybody left by dying."""
@@ -313,7 +341,7 @@ class TestOrphans:
 
     def test_fixing_one_gives_its_unused_memory_back_and_keeps_its_items(self, orphan, run_id):
         before = doctor.look(orphan)
-        assert (before["state"], before["lost_blocks"]) == (doctor.ABANDONED, 1)
+        assert (before["state"], before["lost_blocks"]) == (doctor.UNATTENDED, 1)
         doctor.fix(before)
         told = doctor.look(orphan)
         assert (told["state"], told["pool_bytes"], told["problems"]) == ("unattended", 0, [])
@@ -331,6 +359,7 @@ class TestOrphans:
         looked = []
         monkeypatch.setattr(doctor, "_file_names", lambda: [f"shmq.{n}" for n in range(500)])
         monkeypatch.setattr(doctor, "_is_abandoned", looked.append)
+        monkeypatch.setattr(doctor, "_last_clear_up", float("-inf"))
         create("one")
         assert len(set(looked)) == doctor.ABANDONED_LOOKED_AT
 
@@ -356,8 +385,148 @@ class TestOrphans:
         create("good").put(1)
         os.unlink(path)
 
+    def test_a_queue_without_a_free_seat_does_not_either(self, create, orphan, monkeypatch):
+        def full(path, trim, allow_other_owner=False):
+            raise NoFreeSeatError("all seats are taken")
+
+        monkeypatch.setattr(doctor, "_file_names", lambda: [os.path.basename(orphan)])
+        monkeypatch.setattr(doctor, "_cleared", full)
+        create("good").put(1)
+        (said,) = doctor.fix(doctor.look(orphan))
+        assert "all seats are taken" in said
+
+    def test_creating_often_looks_at_others_once_in_a_while(self, create, monkeypatch):
+        monkeypatch.setattr(doctor, "CLEAR_UP_PAUSE_SECONDS", 3600)
+        looks = []
+        monkeypatch.setattr(doctor, "_file_names", lambda: looks.append(1) or [])
+        monkeypatch.setattr(doctor, "_last_clear_up", float("-inf"))
+        for number in range(5):
+            create(str(number))
+        assert looks == [1]
+
+    def test_creating_leaves_others_alone_where_the_environment_says_so(
+        self, orphan, create, monkeypatch
+    ):
+        monkeypatch.setenv("SHMQUEUE_CLEAR_UP", "0")
+        monkeypatch.setattr(doctor, "_file_names", lambda: [os.path.basename(orphan)])
+        create("another")
+        assert doctor.look(orphan)["lost_blocks"] == 1
+
+    def test_one_is_left_to_a_forked_process_that_has_not_used_it_yet(self, create, forks):
+        turns = Turns()
+        queue = create("early")
+
+        def use_later():
+            turns.swap()
+            queue.put("late")
+
+        pid = forks.start(use_later)
+        turns.hear_from(forks, pid)
+        path = segment.path_of(queue.name, queue.run_id)
+        queue.close()
+        told = doctor.look(path)
+        assert told["state"] == doctor.UNATTENDED
+        assert doctor.remove_orphan(told) == [f"left alone: process {pid} has a descriptor of it"]
+        turns.say()
+        assert forks.wait(pid) == 0
+        assert doctor.look(path)["items"] == 1
+        turns.close()
+
+    def test_one_that_got_items_since_is_left(self, create, run_id):
+        create("growing").close()
+        path = segment.path_of("growing", run_id)
+        told = doctor.look(path)
+        with SharedMemoryQueue("growing", run_id=run_id) as queue:
+            queue.put("new")
+        (said,) = doctor.remove_orphan(told)
+        assert "left alone" in said
+
+    def test_creating_does_not_touch_the_random_numbers_of_the_program(self, create, monkeypatch):
+        monkeypatch.setattr(doctor, "_file_names", lambda: [f"shmq.none{n}" for n in range(50)])
+        random.seed(7)
+        expected = random.random()
+        random.seed(7)
+        create("one")
+        assert random.random() == expected
+
+    def test_threads_that_make_named_and_unnamed_queues_do_not_block_each_other(self, create, make):
+        queue = create("named")
+
+        def attach_often():
+            for _ in range(200):
+                SharedMemoryQueue(queue.name, run_id=queue.run_id).close()
+                create(f"other{random.random()}").unlink()
+
+        def make_often():
+            for _ in range(200):
+                unnamed.make_queue().close()
+
+        queue.close()
+        threads = [Thread(attach_often), Thread(make_often), Thread(make_often)]
+        for thread in threads:
+            thread.result()
+
+    def test_one_that_somebody_is_just_attaching_to_is_left(self, orphan, monkeypatch):
+        told = doctor.look(orphan)
+        fd = os.open(orphan, os.O_RDWR)
+        monkeypatch.setattr(doctor, "_pids_with", lambda inode: [])
+        assert _examine.enter(fd)
+        (said,) = doctor.remove_orphan(told)
+        assert "left alone" in said
+        _examine.entered(fd)
+        assert doctor.remove_orphan(told) == ["removed, as nobody has it, with 2 items"]
+        os.close(fd)
+
+    def test_one_that_is_just_being_created_is_left(self, create, run_id, monkeypatch):
+        said = []
+        opened = segment._opened_by_name
+
+        monkeypatch.setattr(doctor, "_pids_with", lambda inode: [])
+
+        def look_first(fd, path):
+            said.extend(doctor.remove_orphan(doctor.look(path)))
+            return opened(fd, path)
+
+        monkeypatch.setattr(segment, "_opened_by_name", look_first)
+        create("new")
+        assert "left alone" in said[0]
+        SharedMemoryQueue("new", run_id=run_id).close()
+
+    def test_who_attaches_to_one_that_was_just_removed_is_told(self, orphan, run_id, monkeypatch):
+        enter = segment.enter
+
+        def remove_first(fd):
+            assert doctor.remove_orphan(doctor.look(orphan))[0].startswith("removed")
+            return enter(fd)
+
+        monkeypatch.setattr(segment, "enter", remove_first)
+        monkeypatch.setattr(doctor, "_pids_with", lambda inode: [])
+        with pytest.raises(FileNotFoundError, match="unlinked already"):
+            SharedMemoryQueue("orphan", run_id=run_id)
+
+    def test_what_became_another_queue_since_is_left(self, create, run_id):
+        for harm in (b"\xff", b""):
+            queue = create("again")
+            queue.close()
+            path = segment.path_of("again", run_id)
+            with open(path, "r+b") as file:
+                file.seek(40)
+                file.write(harm)
+            told = doctor.look(path)
+            assert told["state"] == (doctor.DAMAGED if harm else doctor.UNATTENDED)
+            os.unlink(path)
+            with SharedMemoryQueue("again", create=True, run_id=run_id) as queue:
+                queue.put("precious")
+            (said,) = doctor.fix(told) if harm else doctor.remove_orphan(told)
+            assert "left alone" in said
+            with SharedMemoryQueue("again", run_id=run_id) as queue:
+                assert queue.get_nowait() == "precious"
+                queue.unlink()
+
     def test_removing_one_takes_its_items_along_and_says_so(self, orphan):
-        assert doctor.remove_orphan(doctor.look(orphan)) == ["removed, with 2 items"]
+        assert doctor.remove_orphan(doctor.look(orphan)) == [
+            "removed, as nobody has it, with 2 items"
+        ]
         assert not os.path.exists(orphan)
 
     def test_one_that_somebody_attached_to_meanwhile_is_left(self, orphan, run_id):
@@ -383,7 +552,7 @@ class TestTheCommand:
         shown = self._run(*which)
         assert shown.returncode == 1
         assert f"{queue.name!r} (run_id {queue.run_id!r}): in use" in shown.stdout
-        assert f"! process {dead_viewer} died without leaving seat 1" in shown.stdout
+        assert f"! process {dead_viewer} ended with 1 block in its hands" in shown.stdout
         assert "1 named queue, 0 unnamed ones: 1 queue with problems" in shown.stdout
         assert "\033" not in shown.stdout
         fixed = self._run(*which, "--fix")
@@ -398,8 +567,22 @@ class TestTheCommand:
         everything = json.loads(shown.stdout)
         (told,) = [one for one in everything["named"] if one["run_id"] == queue.run_id]
         assert (told["name"], told["items"], told["problems"]) == (queue.name, 1, [])
-        inode = os.fstat(unnamed_queue._attachment.fd).st_ino
+        inode = list(unnamed_queue._attachment.inode)
         assert inode in [one["inode"] for one in everything["unnamed"]]
+
+    def test_a_name_does_nothing_to_a_terminal(self, create, run_id):
+        path = segment.path_of("q", run_id) + "\udcff\033[31m\n"
+        os.mkdir(path)
+        shown = subprocess.run(
+            [sys.executable, "-m", "shmqueue", "doctor"],
+            env=support.program_environment() | {"PYTHONIOENCODING": "utf-8:strict"},
+            capture_output=True,
+            timeout=LIMIT,
+        )
+        os.rmdir(path)
+        assert shown.stderr == b""
+        (line,) = [line for line in shown.stdout.splitlines() if run_id.encode() in line][:1]
+        assert b"\\udcff\\x1b[31m\\n" in line
 
     def test_it_removes_orphans_only_when_asked(self, create):
         queue = create("orphan")
@@ -409,7 +592,7 @@ class TestTheCommand:
         assert "unattended" in self._run(*which, "--fix").stdout
         shown = self._run(*which, "--remove-orphans")
         assert shown.returncode == 0
-        assert "> removed, with 2 items" in shown.stdout
+        assert "> removed, as nobody has it, with 2 items" in shown.stdout
         assert support.segment_files(queue.run_id) == []
 
     @pytest.mark.parametrize(("name", "status"), [("no-such-queue", 1), ("a/b", 2), ("", 2)])

@@ -70,7 +70,7 @@ def test_nothing_is_left_but_a_named_queue_with_all_that_was_put(programs, run_i
     assert family.returncode == -signal.SIGKILL
 
     path = segment.path_of("q", run_id)
-    wait_until(lambda: doctor.look(path)["state"] == doctor.ABANDONED, "the last one to be gone")
+    wait_until(lambda: doctor.look(path)["state"] == doctor.UNATTENDED, "the last one to be gone")
     told = doctor.look(path)
     assert (told["items"], told["lost_blocks"]) == (5, 3)
     wait_until(
