@@ -193,7 +193,12 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
     shmq_end_flag(waiter->bell_end, SHMQ_AWAITED);
     if (shmq_may_go_on(view, waiter)) futex_wake(&waiter->bell_end->bell, 1, SHMQ_WAKE_ONE_ITEM);
   }
-  if (gave_up && waiter->owner_end != NULL)
+  if (waiter->owner_end == NULL) return;
+  /* Who is woken on an owner word takes it, most likely, and rings when it lets go. It may have done
+   * without (a block was freed, another made the ring larger): then nobody would. relaxed: the flag
+   * that we set after our sleep; if another holds the word by now, that one rings. */
+  if (gave_up || (load_relaxed(&waiter->owner_end->owner) & (SHMQ_TAG | SHMQ_CONTENDED)) ==
+                     SHMQ_CONTENDED)
     futex_wake(shmq_owner_futex(waiter->owner_end), 1, SHMQ_WAKE_ANY);
 }
 
