@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import os
+import pathlib
 import re
 import subprocess
 
 # How a process ends that was found at fault.
 EXIT_CODE = 99
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +47,15 @@ class Tool:
         if self.libraries:
             environment["LD_PRELOAD"] = " ".join(map(_library, self.libraries))
         for variable, options in self.options.items():
-            environment[variable] = options.format(folder=folder, code=EXIT_CODE)
+            environment[variable] = options.format(folder=folder, code=EXIT_CODE, root=ROOT)
         return environment
 
     def command(self, folder, *command):
         """Return the command line that runs a program under watch."""
-        return [part.format(folder=folder, code=EXIT_CODE) for part in self.prefix] + [*command]
+        return [
+            *(part.format(folder=folder, code=EXIT_CODE, root=ROOT) for part in self.prefix),
+            *command,
+        ]
 
     def findings_in(self, text):
         """Return the lines of a report that are findings."""
@@ -96,13 +101,27 @@ ASAN = Tool(
 
 TSAN = Tool(
     name="tsan",
-    groups=(("tests/sanitized", "tests/api", "tests/contract", "tests/protocol"),),
+    # Where threads meet: the rest has one, and is run under the others.
+    groups=(
+        (
+            "tests/sanitized",
+            "tests/protocol",
+            *(f"tests/api/test_{name}.py" for name in ("view_lifetimes", "views", "view_pressure")),
+            *(f"tests/api/test_{name}.py" for name in ("large_items", "large_items_that_fail")),
+        ),
+        (
+            "tests/contract",
+            *(f"tests/api/test_{name}.py" for name in ("handles", "batches", "joining")),
+            *(f"tests/api/test_{name}.py" for name in ("shutdown", "polling", "async", "metrics")),
+            *(f"tests/api/test_{name}.py" for name in ("reservation_limits", "raw_bytes")),
+        ),
+    ),
     reported=r"WARNING: ThreadSanitizer|FATAL: ThreadSanitizer",
     libraries=("libtsan.so",),
     cflags="-fsanitize=thread -Wno-tsan",
     options={
         "TSAN_OPTIONS": "halt_on_error=0:exitcode={code}:log_path={folder}/report:history_size=5"
-        ":suppressions=tools/tsan.supp",
+        ":suppressions={root}/tools/tsan.supp",
     },
     # Its shadow has a fixed place, which an address space may have taken that is much randomised.
     prefix=("setarch", "-R"),
@@ -133,7 +152,7 @@ MEMCHECK = Tool(
         "--leak-check=no",
         "--num-callers=30",
         "--fair-sched=yes",
-        "--suppressions=tools/valgrind.supp",
+        "--suppressions={root}/tools/valgrind.supp",
         "--log-file={folder}/report.%p",
     ),
     is_for_one_process=True,
