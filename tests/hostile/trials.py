@@ -109,6 +109,7 @@ class Trials:
             return
         ground, deadline = self._watched
         if time.monotonic() > deadline or _waits_for_the_living(ground):
+            self._watched = None  # once
             raise Stuck
 
     def _use(self, ground, rng):
