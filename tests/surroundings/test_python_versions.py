@@ -14,6 +14,9 @@ from tests.support import LIMIT, wait_until
 from tests.surroundings import other_pythons
 from tests.surroundings.other_pythons import BUILD_LIMIT_SECONDS
 
+# The first test of all may have to build.
+pytestmark = pytest.mark.watchdog(BUILD_LIMIT_SECONDS + 4 * LIMIT)
+
 LARGE = bytes(range(256)) * 100
 # Of every kind of encoding: built-in types, pickled by either, large, shared by reference.
 ITEMS = [
@@ -50,10 +53,8 @@ while True:
 """
 
 
-@pytest.fixture(params=other_pythons.VERSIONS)
-def other(request):
-    """Return how to run the interpreter of another version, as (command, environment)."""
-    version = request.param
+def _interpreter(version):
+    """Return the command of a version's interpreter, with our modules for it; or skip the test."""
     found = other_pythons.others()
     if f"{sys.version_info.major}.{sys.version_info.minor}" == version:
         pytest.skip("this is the version of the tests themselves")
@@ -70,13 +71,13 @@ def other(request):
             other_pythons.build(version, found[version])
         except RuntimeError as error:
             pytest.skip(str(error))
-    return found[version], other_pythons.environment(version)
+    return found[version]
 
 
-@pytest.fixture
-def start(other, tmp_path):
-    """Start the other interpreter on a source; it ends with the test."""
-    python, environment = other
+@pytest.fixture(params=other_pythons.VERSIONS)
+def start(request, tmp_path):
+    """Start the interpreter of another version on a source; it ends with the test."""
+    version = request.param
     started = []
 
     def start_program(source, *args):
@@ -84,7 +85,10 @@ def start(other, tmp_path):
         path.write_text(textwrap.dedent(source))
         started.append(
             subprocess.Popen(
-                [python, str(path), *args], env=environment, stdout=subprocess.PIPE, text=True
+                [_interpreter(version), str(path), *args],
+                env=other_pythons.environment(version),
+                stdout=subprocess.PIPE,
+                text=True,
             )
         )
         return started[-1]
@@ -101,7 +105,6 @@ def _same(item, other):
     return type(item) is type(other) and item == other
 
 
-@pytest.mark.watchdog(BUILD_LIMIT_SECONDS + LIMIT)
 def test_each_reads_what_the_other_wrote(create, start, run_id):
     there, back = (create(n, capacity=64, item_size=256) for n in ("there", "back"))
     program = start(OTHER, run_id)
