@@ -129,7 +129,8 @@ def further(options):
     evidence.report(
         "explored", {f"further_{key}": figures[key] for key in figures}, options.reports
     )
-    print(", ".join(f"{key.replace('_', ' ')} {figures[key]:,}" for key in figures))
+    told = [key for key in figures if not isinstance(figures[key], str)]
+    print(", ".join(f"{key.replace('_', ' ')} {figures[key]:,}" for key in told))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

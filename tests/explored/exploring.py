@@ -78,15 +78,25 @@ def story(run, account, twin=None):
     )
 
 
+def bounds(account):
+    """Tell a run in a word: k is kills, t early ends of sleeps, p preemptions where not all."""
+    preemptions = None if account["preemptions"] < 0 else account["preemptions"]
+    chosen = {key: account[key] for key in ("scenario", "kills", "expiries", "weak")}
+    return Run(**chosen, preemptions=preemptions, every_access=account["every_access"]).name
+
+
 def summary(accounts):
     """Return the figures of many runs, for the report."""
+    whole = [account for account in accounts if account["complete"]]
+    exhaustive = [bounds(account) for account in whole if account["preemptions"] < 0]
+    bounded = [bounds(account) for account in whole if account["preemptions"] >= 0]
     return {
+        "exhaustive_runs": ", ".join(sorted(exhaustive)),
+        "bounded_runs": ", ".join(sorted(bounded)),
         "scenarios": len({account["scenario"] for account in accounts}),
         "runs": len(accounts),
-        "exhaustive": sum(
-            account["complete"] and account["preemptions"] < 0 for account in accounts
-        ),
-        "bounded": sum(account["complete"] and account["preemptions"] >= 0 for account in accounts),
+        "exhaustive": len(exhaustive),
+        "bounded": len(bounded),
         "states": sum(account["states"] for account in accounts),
         "steps": sum(account["steps"] for account in accounts),
         "schedules": sum(account["schedules"] for account in accounts),
