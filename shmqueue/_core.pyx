@@ -22,16 +22,17 @@ from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
     SHMQ_ASK, SHMQ_CLOSED, SHMQ_CORRUPT, SHMQ_DO_POLL, SHMQ_DO_SETTLE, SHMQ_END_DONE,
-    SHMQ_END_HEAD0, SHMQ_END_POLLED, SHMQ_END_POOL, SHMQ_END_SHUT, SHMQ_END_TAIL, SHMQ_INTERRUPTED,
-    SHMQ_NEED, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
-    SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
-    shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held, shmq_block_take,
-    shmq_deed, shmq_end_do, shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth,
-    shmq_has_room, shmq_header, shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back,
-    shmq_pool_is_to_settle, shmq_pool_settle, shmq_pool_trim, shmq_put, shmq_ring_trim,
-    shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_sweep_after_the_dead, shmq_take,
-    shmq_try_put, shmq_try_take, shmq_unfinished, shmq_view_forget_cursors, shmq_view_is_mine,
-    shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
+    SHMQ_END_HEAD0, SHMQ_END_POOL, SHMQ_END_TAIL, SHMQ_INTERRUPTED, SHMQ_NEED, SHMQ_NO_MEMORY,
+    SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN, SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT,
+    SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow, shmq_asked_bytes, shmq_await_room,
+    shmq_block_bytes, shmq_block_free, shmq_block_is_held, shmq_block_take, shmq_deed, shmq_end_do,
+    shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header,
+    shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_poll_fd_is_eventfd, shmq_poll_is_settled,
+    shmq_pool_give_back, shmq_pool_is_to_settle, shmq_pool_settle, shmq_pool_trim, shmq_put,
+    shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_sweep_after_the_dead,
+    shmq_take, shmq_try_put, shmq_try_take, shmq_unfinished, shmq_view_forget_cursors,
+    shmq_view_is_mine, shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end,
+    shmq_waiter_init,
 )
 
 from shmqueue import _format, memory
@@ -83,7 +84,7 @@ os.register_at_fork(
 
 
 cdef inline bint _is_to_tidy(const shmq_view *view) noexcept:
-    return view.ends[SHMQ_END_HEAD0].state & SHMQ_END_POLLED or view.trim_is_due
+    return shmq_is_polled(view) or shmq_is_to_trim(view)
 
 
 cdef class Attachment:
@@ -359,7 +360,7 @@ cdef class Attachment:
 
     cdef bint _allow_memory(self, shmq_waiter *waiter) except -1:
         """Let the protocol reserve as much as it asked for, if the machine has it."""
-        cdef uint64_t wanted = self.view.asked_bytes
+        cdef uint64_t wanted = shmq_asked_bytes(self.view)
         try:
             headroom = memory.headroom_bytes()
             if headroom < wanted:
@@ -441,10 +442,10 @@ cdef class Attachment:
 
     cdef int _tidy_up(self) except -1:
         """See to what a take, or the try of one, left to do that is not its own business."""
-        if self.view.trim_is_due:
+        if shmq_is_to_trim(self.view):
             with nogil:
                 shmq_ring_trim(self.view)
-        if self.view.ends[SHMQ_END_HEAD0].state & SHMQ_END_POLLED:
+        if shmq_is_polled(self.view):
             self._settle_poll()
         return 0
 
@@ -618,7 +619,7 @@ cdef class Attachment:
     @property
     def is_shut(self):
         """Whether the queue was shut down."""
-        return (self.view.ends[SHMQ_END_TAIL].state & SHMQ_END_SHUT) != 0
+        return shmq_is_shut(self.view)
 
     @property
     def unfinished(self):

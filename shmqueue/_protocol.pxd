@@ -37,9 +37,7 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t slots_bytes
         uint32_t region_count
         uint32_t max_seats
-        uint32_t trim_is_due
         uint32_t known_views
-        uint64_t asked_bytes
         int64_t allowance_bytes
         shmq_views *own_views
         uint8_t *lent_pool
@@ -84,6 +82,13 @@ cdef extern from "_native/wait.h" nogil:
 
     ctypedef struct shmq_waiter:
         uint32_t growth_is_refused
+
+    void shmq_set_closed(uint32_t *)
+    bint shmq_is_closed(const uint32_t *)
+    bint shmq_is_shut(const shmq_view *)
+    bint shmq_is_polled(const shmq_view *)
+    bint shmq_is_to_trim(const shmq_view *)
+    uint64_t shmq_asked_bytes(const shmq_view *)
 
     uint64_t now_ns()
 
@@ -135,7 +140,6 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_END_POOL
     enum: SHMQ_END_DONE
     enum: SHMQ_END_HEAD0
-    enum: SHMQ_END_POLLED
     enum: SHMQ_END_SHUT
 
     uint64_t SHMQ_UNBOUNDED

@@ -34,7 +34,9 @@ from shmqueue._protocol cimport (
     SHMQ_NO_BLOCK,
     SHMQ_OK,
     shmq_block_ref,
+    shmq_is_closed,
     shmq_record,
+    shmq_set_closed,
     shmq_taken,
 )
 
@@ -77,7 +79,7 @@ cdef class ObjectQueue:
         cdef Attachment attachment
         with cython.critical_section(self):
             attachment = self.attachment
-        if self.closed_flag:
+        if shmq_is_closed(&self.closed_flag):
             self._raise_closed()
         return attachment
 
@@ -554,7 +556,7 @@ cdef class ObjectQueue:
     @property
     def closed(self):
         """Whether this handle was closed."""
-        return self.closed_flag != 0
+        return shmq_is_closed(&self.closed_flag)
 
     @property
     def _attachment(self):
@@ -571,7 +573,7 @@ cdef class ObjectQueue:
         cdef Attachment attachment
         with cython.critical_section(self):
             attachment = self.attachment
-            self.closed_flag = 1
+            shmq_set_closed(&self.closed_flag)
             self.attachment = None
         if attachment is not None:
             attachment.ring_bells()

@@ -18,7 +18,7 @@ from shmqueue._codec cimport (
     IN_PLACE_BYTES, KIND_ARRAY, KIND_BYTES, POLICY_BYTES, array_head, let_go_of_array,
 )
 from shmqueue._packed cimport SHMQ_FREE_THREADED
-from shmqueue._protocol cimport shmq_block_ref, shmq_record
+from shmqueue._protocol cimport shmq_block_ref, shmq_is_closed, shmq_record
 from shmqueue._queue cimport ObjectQueue
 
 import operator
@@ -188,7 +188,7 @@ cdef class Reservation:
         cdef shmq_block_ref ref
         cdef shmq_record record
         cdef uint32_t block
-        if self.queue.closed_flag:
+        if shmq_is_closed(&self.queue.closed_flag):
             self.queue._raise_closed()
         if not self.attachment.is_mine() or self.attachment.view.epoch != self.epoch:
             raise ValueError(

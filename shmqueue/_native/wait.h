@@ -202,6 +202,36 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
     futex_wake(shmq_owner_futex(waiter->owner_end), 1, SHMQ_WAKE_ANY);
 }
 
+/* ---- words that other threads and processes change, for callers that only look --------------------- */
+
+/* Of a handle: whoever closes it rings the bells afterwards, which the futex of a sleeper compares. */
+static inline void shmq_set_closed(uint32_t *closed) {
+  store_relaxed(closed, 1); /* relaxed: see above */
+}
+static inline int shmq_is_closed(const uint32_t *closed) {
+  return load_relaxed(closed) != 0; /* relaxed: a look; a call that began before goes on */
+}
+
+static inline int shmq_is_shut(const shmq_view *view) {
+  /* acquire: as any look at a state that may be the last. */
+  return (load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT) != 0;
+}
+
+/* Do takers see to the poll descriptor? */
+static inline int shmq_is_polled(const shmq_view *view) {
+  /* relaxed: whoever set it settles the descriptor itself, after us or before. */
+  return (load_relaxed(&shmq_head(view)->state) & SHMQ_END_POLLED) != 0;
+}
+
+static inline int shmq_is_to_trim(const shmq_view *view) {
+  return load_relaxed(&view->trim_is_due) != 0; /* relaxed: private to the process, and a hint */
+}
+
+/* What was wanted when reserving memory last answered ASK: of another thread, it may be. */
+static inline uint64_t shmq_asked_bytes(const shmq_view *view) {
+  return load_relaxed(&view->asked_bytes); /* relaxed: if it is another's, ours is asked for again */
+}
+
 /* ---- the calls: an attempt, and the wait between attempts --------------------------------------
  * They return what the attempt or the wait said last; INTERRUPTED means: call again. */
 
