@@ -106,19 +106,25 @@ def run_tests(tool, number, arguments):
     """Run pytest under watch; return its exit code, its counts and what was found."""
     folder = FOUND / f"tests-{number}"
     folder.mkdir(parents=True)
-    # Its own stderr, for what is reported there; sys.stderr of the tests is captured as ever.
-    done = watched(
-        tool,
-        folder,
-        *(sys.executable, "-m", "pytest", "-q", "--capture=sys", "-p", "no:cacheprovider"),
-        *("-p", "tests.sanitized.plugin", f"--watchdog={tool.watchdog_seconds}"),
-        *("-o", "faulthandler_timeout=0", *arguments),
-    )
-    print(done.stdout, done.stderr[-20000:], sep="\n", flush=True)
+    output = folder / "output.txt"  # for who waits for it
+    with output.open("w") as file:
+        done = watched(
+            tool,
+            folder,
+            # Their own stderr, for what is reported there; sys.stderr is captured as ever.
+            *(sys.executable, "-m", "pytest", "-q", "--capture=sys", "-p", "no:cacheprovider"),
+            *("-p", "tests.sanitized.plugin", f"--watchdog={tool.watchdog_seconds}"),
+            *("-o", "faulthandler_timeout=0", *arguments),
+            capture_output=False,
+            stdout=file,
+            stderr=file,
+        )
+    said = output.read_text(errors="replace")
+    print(said[-20_000:], flush=True)
     counts = dict.fromkeys(("passed", "failed", "error", "skipped", "deselected"), 0)
     if (folder / "counts.json").exists():
         counts = json.loads((folder / "counts.json").read_text())
-    findings = tool.findings_in(done.stderr + "\n" + reports_in(folder))
+    findings = tool.findings_in(said + "\n" + reports_in(folder))
     return done.returncode, counts, findings
 
 
