@@ -15,6 +15,9 @@ from tests.storm.ledger import DRAINED, RUN
 SMALLEST, LARGEST = 64, 256 << 10
 # Most items that lie in slots of their own are no larger.
 SLOT_BYTES = 4096
+# Who dies with an owner word in its hands shall not be rare.
+LONGEST_BATCH = 40
+BATCH_BYTES = 4000
 
 # At high tide an unbounded queue has as many items; then producers rest until it was empty.
 HIGH_TIDE = 3000
@@ -34,9 +37,7 @@ def is_tidal(queue):
 
 
 class Producer(workers.Producer):
-    # A batch is copied under an owner word: who dies in there shall not be rare.
-    WAYS: ClassVar[dict] = workers.Producer.WAYS | {"put_batch": 3}
-    MAX_BATCH = 24
+    WAYS: ClassVar[dict] = workers.Producer.WAYS | {"put_batch": 6}
 
     def __init__(self, queue, ledger, row, incarnation, seed):
         super().__init__(queue, incarnation, seed)
@@ -62,6 +63,13 @@ class Producer(workers.Producer):
     def _about_to_put(self):
         self._ledger.begun[self._number] = self._sequence
 
+    def _batch(self):
+        """Return a few items of any kind, or as many as are copied for long under an owner word."""
+        if self._rng.random() < 0.2:
+            return super()._batch()
+        count = self._rng.randint(2, LONGEST_BATCH)
+        return [bytes(items.filled(BATCH_BYTES, *self._next())) for _ in range(count)]
+
     def _size(self):
         if self._rng.random() < 0.7:
             return self._rng.randint(SMALLEST, SLOT_BYTES)
@@ -69,8 +77,8 @@ class Producer(workers.Producer):
 
 
 class Consumer(workers.Consumer):
-    WAYS: ClassVar[dict] = workers.Consumer.WAYS | {"get_batch": 3}
-    MAX_BATCH = 24
+    WAYS: ClassVar[dict] = workers.Consumer.WAYS | {"get_batch": 4}
+    MAX_BATCH = LONGEST_BATCH
     MOST_KEPT = 4
 
     def __init__(self, queue, ledger, row, place, seed):

@@ -67,12 +67,17 @@ class Mortal:
         self._orders, self._row, self._rng = orders, row, rng
         self._hoard = []
         self._hunger = 0
+        self._heard = False
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, lambda number, frame: self._obey())
-        # Told in a destructor, where nothing can be raised: `turn` asks again.
+        signal.signal(signal.SIGUSR1, self._hear)
+        # Told in a destructor, where nothing can be raised: `turn` does it again.
         sys.unraisablehook = _say_unless_told
         threading.Thread(target=_end_at_once, daemon=True).start()
+
+    def _hear(self, number, frame):
+        self._heard = True
+        self._obey()
 
     def _obey(self):
         order = self._orders[self._row]
@@ -83,9 +88,9 @@ class Mortal:
 
     def turn(self):
         """Do, between two calls, what is told and was not done yet."""
-        self._obey()
-        if self._orders[self._row] != STARVE:
+        if not self._heard:
             return
+        self._obey()
         if not self._hunger:
             limit = _address_space() + SPARE_BYTES
             resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))

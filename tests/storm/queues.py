@@ -15,9 +15,6 @@ ITEM_SIZE = 4096
 class Field:
     """A queue, and its bytes from outside."""
 
-    #: Stopping so many workers shows one with an owner word in its hands, often enough.
-    stops = 25
-
     def look(self):
         """Note what is to be seen between two deaths."""
 
@@ -65,9 +62,6 @@ class Bounded(Field):
 
 class Unbounded(Field):
     """The backlog rises and falls like a tide, and the ring grows and gives memory back."""
-
-    # Most of the time everybody rests.
-    stops = 8
 
     def __init__(self):
         self.queue = Queue()

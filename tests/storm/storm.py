@@ -5,7 +5,6 @@ seed (`events`): ways to die, victims, pauses, and what each worker does. How fa
 when it dies is up to the machine.
 """
 
-import contextlib
 import multiprocessing
 import multiprocessing.resource_tracker
 import os
@@ -33,6 +32,10 @@ RARENESS = [1 if place == PLACES - 1 else 7 for _, place in WORKERS]
 # Pauses; they are the experiment, nothing depends on them.
 LONGEST_CALM_SECONDS = 0.04
 LONGEST_STOP_SECONDS = 0.1
+# One in hundreds of workers that are stopped has an owner word in its hands.
+HUNT_SECONDS = 0.4
+# However few were found by then, one of so many is found in the end.
+KILLS_PER_HOLDER = 50
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Event:
     calm_seconds: float  # before it
     victims: list
     kind: str = ""  # how they die
-    hunts: bool = False  # for somebody with an owner word in its hands, rather than those
+    hunt_seconds: float = 0.0  # for somebody with an owner word in its hands, rather than those
     stop_seconds: float = 0.0  # if they live
 
 
@@ -61,9 +64,9 @@ def events(seed):
             stop_seconds = rng.uniform(0, LONGEST_STOP_SECONDS)
             yield Event(calm_seconds, _draw(rng, 2), stop_seconds=stop_seconds)
             continue
-        hunts = rng.random() < 0.4
+        hunt_seconds = HUNT_SECONDS if rng.random() < 0.15 else 0.0
         victims = list(WORKERS) if chance < 0.12 else _draw(rng, 1 if chance < 0.85 else 2)
-        yield Event(calm_seconds, victims, kinds.pop(), hunts)
+        yield Event(calm_seconds, victims, kinds.pop(), hunt_seconds)
 
 
 def _draw(rng, count):
@@ -83,7 +86,7 @@ class Storm:
         self._seed = seed
         self._rng = random.Random(f"hunt {seed}")
         self.ledger = Ledger(
-            incarnations=2 * len(WORKERS) + most_deaths,
+            incarnations=2 * (len(WORKERS) + most_deaths),
             consumers=PLACES + 1,
             # By the worker's row: how it is to die, and how often each of its calls returned.
             orders=len(WORKERS),
@@ -142,13 +145,10 @@ class Storm:
             self._stop(event)
             return
         victims = event.victims
-        if (
-            event.kind in deaths.AT_ONCE
-            and event.hunts
-            and (holder := self.find_holder(self._field.stops))
-        ):
-            victims = [holder]
-            self.holders += 1
+        if event.hunt_seconds and event.kind in deaths.AT_ONCE:
+            holder = self.find_holder(event.hunt_seconds)
+            victims = [holder] if holder else victims
+            self.holders += holder is not None
         self._end(victims, event.kind)
         if len(victims) == len(WORKERS):
             self._replace(victims)
@@ -177,12 +177,13 @@ class Storm:
         for worker in workers:
             os.kill(self.pid(worker), signal.SIGCONT)
 
-    def find_holder(self, stops, ends=(TAIL, HEAD, POOL)):
+    def find_holder(self, seconds, ends=(TAIL, HEAD, POOL)):
         """Return a worker that stands still with an owner word in its hands.
 
-        None if stopping one or another so many times showed none.
+        One after the other is stopped; None if that showed none for so long.
         """
-        for _ in range(stops):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             worker = self._anyone_running()
             self.stop(worker)
             if any(self.holder_of(end) == self.pid(worker) for end in ends):
@@ -222,7 +223,7 @@ class Storm:
                 raise StormError(
                     f"{_name(worker)}, told to die by {kind}, ended with {process.exitcode}"
                 )
-            process.close()
+            self._processes.pop(worker).close()
             self.deaths[kind] += 1
             self.deaths_by_role[role] += 1
             self.deaths_of_spawned += place == PLACES - 1
@@ -266,10 +267,9 @@ class Storm:
     def end(self):
         """Leave no process and no memory, whatever happened."""
         for process in self._processes.values():
-            with contextlib.suppress(ValueError):  # closed already
-                process.kill()
-                process.join(support.LIMIT)
-                process.close()
+            process.kill()
+            process.join(support.LIMIT)
+            process.close()
         self.ledger.close()
 
     def calls(self):
@@ -330,6 +330,9 @@ def rage(queue, kills, seed, tell=lambda storm, seen: None):
             field.look()
             storm.strike(event)
             tell(storm, snapshot(field.queue._attachment))
+        for _ in range(2 * kills // KILLS_PER_HOLDER):
+            if storm.holders < kills // KILLS_PER_HOLDER:
+                storm.strike(Event(0.0, [WORKERS[0]], "SIGKILL", support.LIMIT))
         storm.calm_down()
         _settle(storm, field, told)
     except AssertionError as error:

@@ -25,8 +25,6 @@ SEED = int(os.environ.get("SHMQUEUE_STORM_SEED", "0")) or secrets.randbits(32)
 TRIALS = evidence.scaled(34, 334)  # of each kind of queue
 # So many of them with somebody who has an owner word in its hands.
 HOLDERS = evidence.scaled(3, 20)
-# Stopping one shows one such in hundreds of times.
-MOST_STOPS = 20000
 
 ENDS = {"tail": TAIL, "head": HEAD, "pool": POOL}
 
@@ -91,7 +89,8 @@ def test_a_stopped_owner_is_never_robbed(stage, queue):
     support.wait_until(lambda: all(storm.ledger.received[:GUEST]), "each consumer to receive")
 
     for holder_due in holders_due:
-        stopped = [storm.find_holder(MOST_STOPS)] if holder_due else rng.sample(WORKERS, 2)
+        stopped = [storm.find_holder(support.LIMIT)] if holder_due else rng.sample(WORKERS, 2)
+        assert stopped[0], f"nobody had an owner word in {support.LIMIT:g} s"
         if not holder_due:
             storm.stop(*stopped)
         pids = {storm.pid(worker) for worker in stopped}

@@ -93,8 +93,11 @@ class Producer(Worker):
         self._about_to_put()
         self._queue.put(item, timeout=self._patience)
 
+    def _batch(self):
+        return [self._item() for _ in range(self._rng.randint(2, self.MAX_BATCH))]
+
     def _put_batch(self):
-        batch = [self._item() for _ in range(self._rng.randint(2, self.MAX_BATCH))]
+        batch = self._batch()
         self._about_to_put()
         self._queue.put_batch(batch, timeout=self._patience)
 
