@@ -54,9 +54,10 @@ class Slices(Trials):
         self._words[WANTED] = self._grounds.index(ground) + 1 + rng.getrandbits(32) * 1000
         until = time.monotonic() + SLICE_SECONDS
         other = Thread(self._call, ground, queue, random.Random(rng.random()), until)
+        raised = 0
         try:
             self._watch(ground, SLICE_SECONDS)
-            raised = self._call(ground, queue, rng, until)
+            raised += self._call(ground, queue, rng, until)
         finally:
             self._watched = None
             self._words[WANTED] = 0

@@ -34,7 +34,11 @@ class Finding(AssertionError):
 
 
 class Stuck(BaseException):
-    """A call went on until the alarm rang."""
+    """A call went on until the alarm rang; whether it waited for an owner that lives."""
+
+    def __init__(self, waited):
+        super().__init__(waited)
+        self.waited = waited
 
 
 class Trials:
@@ -88,8 +92,8 @@ class Trials:
         try:
             self._watch(ground)
             outcome = self._use(ground, rng)
-        except Stuck:
-            if not _waits_for_the_living(ground):
+        except Stuck as stuck:
+            if not stuck.waited:
                 raise Finding("a call did not end") from None
             outcome = "waited"
         finally:
@@ -108,9 +112,10 @@ class Trials:
             signal.setitimer(signal.ITIMER_REAL, 0)  # one that came late
             return
         ground, deadline = self._watched
-        if time.monotonic() > deadline or _waits_for_the_living(ground):
+        waited = _waits_for_the_living(ground)
+        if waited or time.monotonic() > deadline:
             self._watched = None  # once
-            raise Stuck
+            raise Stuck(waited)
 
     def _use(self, ground, rng):
         is_live = rng.random() < 0.5
