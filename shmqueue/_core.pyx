@@ -61,8 +61,8 @@ cdef enum:
     SETTLE_NS = 1000000000
 
 # Where all seats are taken, it is tried again for a tenth of a second.
-SEAT_ATTEMPTS = 20
-SEAT_PAUSE_SECONDS = 0.005
+_SEAT_ATTEMPTS = 20
+_SEAT_PAUSE_SECONDS = 0.005
 
 # One thread at a time gives this process an epoch or a seat.
 _process_lock = threading.RLock()
@@ -176,13 +176,13 @@ cdef class Attachment:
 
     cdef int take_seat(self) except -1:
         """Give this process a seat, unless it has one: on attaching, and first thing in a child."""
-        for _ in range(SEAT_ATTEMPTS):
+        for _ in range(_SEAT_ATTEMPTS):
             if self._try_take_seat():
                 with nogil:
                     shmq_sweep_after_the_dead(self.view)
                 return 0
             # Some may be in the hands of who clears up after the dead, for a moment.
-            time.sleep(SEAT_PAUSE_SECONDS)
+            time.sleep(_SEAT_PAUSE_SECONDS)
         raise NoFreeSeatError(
             f"all {self.view.max_seats} seats of {self.path} are taken: create the queue"
             " with a larger max_processes, or close it in processes that are done with it"
