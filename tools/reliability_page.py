@@ -9,6 +9,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "reliability.md"
 REPORTS = DOCS / "reports"
+RIVALS = DOCS / "benchmarks-kills.md"
 
 # In the order of the page: the file of the report, what ran, and the command that runs it again.
 TOPICS = [
@@ -54,9 +55,11 @@ def _shown(value):
 
 
 def render_rivals():
-    """Return the table of the comparison, as `make rivals` wrote it."""
-    path = REPORTS / "rivals.json"
-    return json.loads(path.read_text())["figures"]["table"] if path.is_file() else ""
+    """Return the table of the comparison, from the page that `make rivals` wrote."""
+    if not RIVALS.is_file():
+        return ""
+    table = [line for line in RIVALS.read_text().splitlines() if line.startswith("|")]
+    return "\n".join([*table, "", f"[What was done]({RIVALS.name}); again: `make rivals`."])
 
 
 def with_section(page, name, text):
