@@ -7,7 +7,7 @@ EXTRAS ?= dev
 PYTHONS ?= 3.10 3.11 3.12 3.13
 # Workers at a time in `make compat`; mostly they wait.
 COMPAT_JOBS ?= 2
-# Tests at a time in `make test`: many of them wait. 1: one after the other, in their order.
+# Tests at a time in `make test` and `make faults`: many of them wait. 1: one after the other.
 TEST_JOBS ?= 2
 # How long `make soak` takes; ARGS="--seed N" repeats a run.
 SOAK_SECONDS ?= 600
@@ -73,8 +73,10 @@ build: $(READY) ## compile the extension modules in place
 demo: $(READY) ## the queue at its main job, on real input
 	$(PY) -m shmqueue demo
 
+at_a_time = $(if $(filter-out 0 1,$(TEST_JOBS)),-n $(TEST_JOBS) --dist $(1))
+
 test: $(READY) ## the test suite, TEST_JOBS tests at a time
-	$(PY) -m pytest $(if $(filter-out 0 1,$(TEST_JOBS)),-n $(TEST_JOBS) --dist worksteal) $(ARGS)
+	$(PY) -m pytest $(call at_a_time,worksteal) $(ARGS)
 
 test-all: ## the test suite on each Python of PYTHONS that is here
 	@failed=; left_out=; \
@@ -93,12 +95,14 @@ soak: $(READY) ## ten minutes of random work, forks and kills; writes docs/soak.
 
 # --- faults: each target writes what it found to docs/reports, `make reliability` a page of it ------
 
-FAULT_TESTS := tests/faults tests/killpoints tests/lifecycle tests/explored tests/models \
-    tests/surroundings tests/hostile tests/storm
+FAULT_TESTS := tests/faults tests/killpoints tests/lifecycle tests/explored tests/models tests/storm \
+    tests/surroundings tests/hostile
 REPORTS := docs/reports
 
+# A file's tests stay together: their figures are added up.
 faults: $(READY) ## every fault test at full size, in less than ten minutes
-	SHMQUEUE_FAULTS=full SHMQUEUE_REPORTS=$(REPORTS) $(PY) -m pytest $(FAULT_TESTS) $(ARGS)
+	SHMQUEUE_FAULTS=full SHMQUEUE_REPORTS=$(REPORTS) $(PY) -m pytest \
+	    $(call at_a_time,loadfile) $(FAULT_TESTS) $(ARGS)
 
 double-faults: $(READY) ## kill whoever takes over from the killed, at every instruction of both
 	$(PY) -m tests.killpoints --reports $(REPORTS) $(ARGS)

@@ -5,6 +5,7 @@ SHMQUEUE_FAULTS=full     as many as `make faults` has
 SHMQUEUE_REPORTS=FOLDER  keep the figures there, one file for each topic, for docs/reliability.md
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -34,10 +35,16 @@ def report(topic, figures, folder=None):
     if not folder:
         return
     path = Path(folder) / f"{topic}.json"
-    kept = json.loads(path.read_text())["figures"] if path.is_file() else {}
-    whole = {"machine": machine(), "figures": kept | figures}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
+    # Tests run side by side: one at a time adds to a topic.
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        kept = json.loads(text)["figures"] if text else {}
+        whole = {"machine": machine(), "figures": kept | figures}
+        file.truncate(0)
+        file.write(json.dumps(whole, indent=2, sort_keys=True) + "\n")
 
 
 def machine():
