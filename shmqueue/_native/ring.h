@@ -365,7 +365,10 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take(
                                                    block_bytes, taken, count);
 }
 
-/* When the oldest item was put; 0 when there is none. Takes no lock: a seqlock read of the slot. */
+/* When the oldest item was put; 0 when there is none. Takes no lock: a seqlock read of the slot. It
+ * may read what is being written over, and finds out before it uses it: in a ring of cells by the
+ * stamp, in regions, where a payload may lie there by now that looks like one, by the head: as long as
+ * that stands where it stood, its slot is published (I1). */
 static inline uint64_t shmq_oldest_put_ns(const shmq_view *view) {
   for (int attempt = 0; attempt < 100; attempt++) {
     uint64_t head = load_acquire(&shmq_head(view)->sequence); /* acquire: pairs with the commits */
@@ -383,7 +386,10 @@ static inline uint64_t shmq_oldest_put_ns(const shmq_view *view) {
     uint64_t stamp = load_acquire(&slot->stamp); /* acquire: pairs with the stamp's release store */
     uint64_t put_ns = load_relaxed(&slot->put_ns); /* relaxed: the fence below orders it */
     fence_acquire(); /* pairs with the release fence in shmq_try_put: a new time has a new stamp */
-    if (stamp == 2 * head + 2 && load_relaxed(&slot->stamp) == stamp) return put_ns;
+    /* relaxed, both: not before what was read, by the fence. */
+    if (stamp == 2 * head + 2 && load_relaxed(&slot->stamp) == stamp &&
+        load_relaxed(&shmq_head(view)->sequence) == head)
+      return put_ns;
   }
   return 0;
 }
