@@ -401,7 +401,7 @@ end_wait: /* shmq_waiter_end */
        seen = CAN_ACT; /* shmq_may_go_on */
 #endif
        if
-       :: !seen && !(gave_up && slept_on_word) -> RETURN
+       :: !seen && !slept_on_word -> RETURN
        :: else
        fi
      }
@@ -412,16 +412,18 @@ end_wait: /* shmq_waiter_end */
   :: !slept_on_bell
   fi;
 #endif
-  atomic {
-    KILL_POINT;
 #ifndef NO_PASS_ON
-    if
-    :: gave_up && slept_on_word -> wake_one(ON_WORD(own))
-    :: else
-    fi;
+  if
+  :: atomic { slept_on_word -> /* load_relaxed of the owner word */
+       KILL_POINT;
+       seen = gave_up || IS_FREE(owner[own]) && (owner[own] & CONTENDED) != 0;
+       if :: !seen -> RETURN :: else -> seen = 0 fi
+     }
+     atomic { KILL_POINT; wake_one(ON_WORD(own)) }
+  :: !slept_on_word
+  fi;
 #endif
-    RETURN
-  }
+  atomic { KILL_POINT; RETURN }
 
 killed: /* first the process is no more, a moment later its lock */
   atomic { forget(); left[me]--; goto unlock }
