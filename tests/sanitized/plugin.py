@@ -12,6 +12,13 @@ OF_PROCESSES = {"ctx", "start", "programs", "forks", "signs"}
 TOOL = TOOLS[os.environ["SHMQUEUE_SANITIZED"]]
 
 
+def pytest_configure(config):
+    if TOOL.address_bytes:
+        from shmqueue import segment
+
+        segment.POOL_LIMIT_BYTES = segment.RING_LIMIT_BYTES = TOOL.address_bytes
+
+
 def _reason(item):
     for part, reason in TOOL.left_out.items():
         if part in item.nodeid:

@@ -31,6 +31,8 @@ class Tool:
     left_out: dict = dataclasses.field(default_factory=dict)
     # Tests that start processes have no part in it.
     is_for_one_process: bool = False
+    # How much address range a segment may take, where the tool has not as much as there is.
+    address_bytes: int = 0
     # Flags with which a program in C is compiled to be watched.
     cflags: str = ""
     # A function of planted.c, what it is called with, and what is said of it.
@@ -160,6 +162,7 @@ MEMCHECK = Tool(
         "--log-file={folder}/report.%p",
     ),
     is_for_one_process=True,
+    address_bytes=1 << 30,
     planted=(
         ("overflow", 100, "Invalid read"),
         ("use_after_free", 100, "Invalid read"),
