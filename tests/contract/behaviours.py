@@ -272,9 +272,11 @@ ERRORS = [
 
 
 def _name(value):
-    shown = getattr(value, "__name__", None) or repr(
-        value
-    )  # no address: it differs from run to run
+    """What a test is called: the same in every process, so no address and no order of hashes."""
+    if isinstance(value, set | frozenset):
+        shown = str(sorted(map(repr, value)))
+    else:
+        shown = getattr(value, "__name__", None) or repr(value)
     return f"{type(value).__name__}-{shown}"[:40]
 
 
