@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300
+SEEDS = (1, 2, 3, 4)  # sets of three come out in one order under two seeds, often enough
 
 
 def collecting(seed):
@@ -21,13 +22,14 @@ def collecting(seed):
 
 
 def test_a_test_is_called_the_same_whatever_the_order_of_hashes():
-    collections = [collecting(seed) for seed in (1, 2)]
+    collections = [collecting(seed) for seed in SEEDS]
     try:
         told = [process.communicate(timeout=LIMIT)[0].splitlines() for process in collections]
     finally:
         for process in collections:
             process.kill()
             process.wait()
-    first, second = ([line for line in lines if "::" in line] for lines in told)
+    first, *others = ([line for line in lines if "::" in line] for lines in told)
     assert len(first) > 1000, "\n".join(told[0][-20:])
-    assert [pair for pair in zip(first, second, strict=True) if pair[0] != pair[1]] == []
+    for names in others:
+        assert [pair for pair in zip(first, names, strict=True) if pair[0] != pair[1]] == []
