@@ -21,6 +21,7 @@ def caught():
         )
 
 
+@pytest.mark.watchdog(240)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_broken_twin_is_caught_and_its_schedule_shows_it_again(name, caught):
     twin = TWINS[name]
