@@ -29,7 +29,7 @@ FLAGS := $(strip debug=$(SHMQUEUE_DEBUG) sanitize=$(SHMQUEUE_SANITIZE) cc=$(CC))
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all soak faults double-faults explore storm mutations fuzz asan tsan \
+.PHONY: help build demo test test-all soak faults killpoints double-faults explore storm mutations fuzz asan tsan \
     memcheck rivals reliability compat check lint format bench docs-table clean distclean FORCE
 
 help: ## this list
@@ -103,6 +103,9 @@ REPORTS := docs/reports
 faults: $(READY) ## every fault test at full size, in less than ten minutes
 	SHMQUEUE_FAULTS=full SHMQUEUE_REPORTS=$(REPORTS) $(PY) -m pytest \
 	    $(call at_a_time,loadfile) $(FAULT_TESTS) $(ARGS)
+
+killpoints: $(READY) ## kill one at every instruction of every operation, from every state
+	$(PY) -m tests.killpoints --singles --reports $(REPORTS) $(ARGS)
 
 double-faults: $(READY) ## kill whoever takes over from the killed, at every instruction of both
 	$(PY) -m tests.killpoints --reports $(REPORTS) $(ARGS)

@@ -13,14 +13,16 @@ RIVALS = DOCS / "benchmarks-kills.md"
 
 # In the order of the page: the file of the report, what ran, and the command that runs it again.
 TOPICS = [
-    ("killpoints", "Killed at every instruction", "make faults"),
+    ("instructions", "Killed at every instruction", "make killpoints"),
+    ("killpoints", "Killed at every change of shared memory", "make faults"),
     ("double-faults", "The same, and whoever takes over as well", "make double-faults"),
     ("lifecycle", "Killed at every system call", "make faults"),
     ("explored", "Interleavings explored", "make faults"),
     ("explore", "Explored further", "make explore"),
     ("models", "Modelled", "make faults"),
     ("storm", "Storm", "make storm"),
-    ("stops", "Stopped, and not robbed", "make faults"),
+    ("storm-short", "Storm, short", "make faults"),
+    ("stopped", "Stopped, and not robbed", "make faults"),
     ("surroundings", "Surroundings", "make faults"),
     ("hostile", "Hostile bytes", "make faults"),
     ("mutations", "Mutations", "make mutations"),

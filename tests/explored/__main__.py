@@ -126,9 +126,7 @@ def further(options):
         "cut_short": sum(not account["complete"] for account in accounts),
         "seconds": round(time.monotonic() - began),
     }
-    evidence.report(
-        "explored", {f"further_{key}": figures[key] for key in figures}, options.reports
-    )
+    evidence.report("explore", figures, options.reports)
     told = [key for key in figures if not isinstance(figures[key], str)]
     print(", ".join(f"{key.replace('_', ' ')} {figures[key]:,}" for key in told))
     for problem in problems:

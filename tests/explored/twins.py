@@ -10,13 +10,6 @@ from tests.explored.exploring import Run
 
 TAIL_COMMIT = "  store_release(&tail->sequence, sequence + count);\n"
 HEAD_COMMIT = "  store_release(&head->sequence, sequence + done);\n"
-STAMP = """\
-    store_relaxed(&slot->stamp, 2 * (sequence + i) + 1);
-    fence_release();
-"""
-TIME = """\
-    store_relaxed(&slot->put_ns, now); /* relaxed: read by lock-free readers, under the stamp */
-"""
 SECOND_LOOK = """\
   shmq_end_flag(waiter->end, batch ? SHMQ_BATCH_AWAITED : SHMQ_AWAITED);
   if (shmq_may_go_on(view, waiter)) return SHMQ_OK;
@@ -226,17 +219,6 @@ TWINS = {
             "  shmq_end_release(tail);\n"
             "  if (__builtin_expect(state & SHMQ_END_ARMED, 0)) shmq_poll_signal(view);\n",
         ),
-    ),
-    "time-written-before-the-stamp": _twin(
-        Run("oldest"),
-        "the oldest item never had",
-        ("ring.h", STAMP, ""),
-        ("ring.h", TIME, TIME + STAMP),
-    ),
-    "no-fence-before-the-time": _twin(
-        Run("oldest", weak=True),
-        "the oldest item never had",
-        ("ring.h", STAMP, STAMP.replace("    fence_release();\n", "")),
     ),
     "relaxed-commit": _twin(
         Run("pair", weak=True),

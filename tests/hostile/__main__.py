@@ -45,7 +45,7 @@ def main():
     for finding in crew.findings:
         print(f"--seed {seed} --only {finding['trial']}: {json.dumps(finding)}", file=sys.stderr)
     figures = {f"mutation_{name}": value for name, value in account.items()}
-    evidence.report("hostile", {**figures, "mutation_seed": seed}, options.reports)
+    evidence.report("mutations", {**figures, "mutation_seed": seed}, options.reports)
     return 1 if crew.findings else 0
 
 

@@ -84,7 +84,7 @@ def _supervise(options, seed):
             print(f"--only {kept}  # {base64.b85encode(kept.read_bytes()[:300])}", file=sys.stderr)
         if code != 0:
             print("".join(tail), file=sys.stderr)
-    evidence.report("hostile", figures, options.reports)
+    evidence.report("fuzz", figures, options.reports)
     return 1 if code != 0 else 0
 
 

@@ -1,6 +1,7 @@
-"""Kill one, and then the one who takes over from it, each at every instruction; account for it.
+"""Kill one at every instruction, or also the one who takes over from it; account for it.
 
-Run by `make double-faults`; see tests/killpoints/doubles.py. Exits with 1 if anything was found.
+Run by `make killpoints` and `make double-faults`; see tests/killpoints/doubles.py for these. Exits
+with 1 if anything was found.
 """
 
 import argparse
@@ -20,6 +21,11 @@ from tests.killpoints import doubles, program
 def parsed():
     parser = argparse.ArgumentParser(prog="python -m tests.killpoints", description=__doc__)
     parser.add_argument(
+        "--singles",
+        action="store_true",
+        help="kill one only, in each operation from each state",
+    )
+    parser.add_argument(
         "--seed",
         type=int,
         help="in which order, what the survivors begin with, and whose seat is given first"
@@ -30,7 +36,8 @@ def parsed():
         type=int,
         default=0,
         metavar="N",
-        help="so many kills of the second over each image, evenly spread (default: all)",
+        help="so many kills in each operation, or of the second over each image, evenly spread"
+        " (default: all)",
     )
     parser.add_argument(
         "--resume",
@@ -72,51 +79,79 @@ class Record:
 def main():
     asked = parsed()
     seed = random.randrange(1 << 32) if asked.seed is None else asked.seed
-    settings = {"seed": seed, "trials": asked.trials}
+    settings = {"seed": seed, "trials": asked.trials, "singles": asked.singles}
     record = Record(asked.resume, settings)
-    combinations = [names for names in doubles.COMBINATIONS if names not in record.done]
-    random.Random(seed).shuffle(combinations)
-    print(f"seed {seed}: {len(combinations)} combinations of a first and a second", flush=True)
-    cores = sorted(os.sched_getaffinity(0))
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(cores)) as pool:
+    with tempfile.TemporaryDirectory() as folder:
+        built = program.build(folder)
+        whole = singles(built) if asked.singles else doubles.COMBINATIONS
+        print(f"seed {seed}: {len(whole)} combinations", flush=True)
         try:
-            built = program.build(folder)
-            runs = {
-                pool.submit(
-                    program.run,
-                    *(built, "double", *names),
-                    cpu=cores[number % len(cores)],
-                    trials=asked.trials,
-                    offset=(seed + number) % 1000,
-                ): names
-                for number, names in enumerate(combinations)
-            }
-            for run in as_completed(runs):
-                record.add(runs[run], run.result())
-                show(record, time.monotonic() - begun)
+            go_through(built, asked, seed, whole, record)
         except program.NotPermitted as reason:
             sys.exit(f"cannot be shown here: {reason}")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    figures = doubles.add_up(record.outcomes())
+    outcomes = record.outcomes()
+    figures = single_sums(outcomes) if asked.singles else doubles.add_up(outcomes)
     if sys.stdout.isatty():
         print()
-    for outcome in record.outcomes():
+    for outcome in outcomes:
         if outcome.findings:
             print(outcome)
     for name, value in figures.items():
         print(f"{name.replace('_', ' ')}: {value:,}")
-    evidence.report("killpoints", figures, asked.reports)
-    return figures["double_fault_findings"] > 0
+    evidence.report("instructions" if asked.singles else "double-faults", figures, asked.reports)
+    return any(outcome.findings for outcome in outcomes)
 
 
-def show(record, seconds):
+def singles(built):
+    """Return each (geometry, state, operation)."""
+    points = program.start_points(built)
+    return [(geometry, state, name) for geometry, state, names in points for name in names]
+
+
+def single_sums(outcomes):
+    """Return the sums over all runs, and how many findings there are."""
+    return {
+        "operations_from_states": len(outcomes),
+        **{
+            name: sum(outcome.figures.get(name, 0) for outcome in outcomes)
+            for name in ("trials", "kills", "in_calls", "asleep", "off_path")
+        },
+        "findings": sum(len(outcome.findings) for outcome in outcomes),
+    }
+
+
+def go_through(built, asked, seed, whole, record):
+    """Run all combinations that are not recorded yet, as many at a time as there are cores."""
+    left = [names for names in whole if names not in record.done]
+    random.Random(seed).shuffle(left)
+    options = {"every": "instruction"} if asked.singles else {}
+    cores = sorted(os.sched_getaffinity(0))
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(cores)) as pool:
+        try:
+            runs = {
+                pool.submit(
+                    program.run,
+                    *(built, "run" if asked.singles else "double", *names),
+                    cpu=cores[number % len(cores)],
+                    trials=asked.trials,
+                    offset=(seed + number) % 1000,
+                    **options,
+                ): names
+                for number, names in enumerate(left)
+            }
+            for run in as_completed(runs):
+                record.add(runs[run], run.result())
+                show(record, len(whole), time.monotonic() - begun)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def show(record, whole, seconds):
     """Say how far it is, where somebody looks."""
     if sys.stdout.isatty():
         kills = sum(line["figures"].get("kills", 0) for line in record.done.values())
-        whole = len(doubles.COMBINATIONS)
         print(
             f"\r{len(record.done)} of {whole} combinations, {kills:,} kills, {seconds:.0f} s ",
             end="",
