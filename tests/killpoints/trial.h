@@ -237,10 +237,10 @@ static int run_whole(bench *on, const shot *what) {
       if (sleeping != 0) kill_and_reap(sleeping);
       return blame("it ended with status %#x", how);
     }
-    if (on->victim->status != SHMQ_TIMEOUT || path_sleeps(&on->way) < on->way.length ||
-        on->patience_ns >= LONGEST_PATIENCE_NS)
+    if (on->victim->status != SHMQ_TIMEOUT || on->patience_ns >= LONGEST_PATIENCE_NS ||
+        (may_give_up(on) && path_sleeps(&on->way) < on->way.length))
       break;
-    /* It gave up before it slept, for it is slow under our hands. */
+    /* It gave up before it slept, or before what it slept for: it is slow under our hands. */
     kill_and_reap(pid);
     if (sleeping != 0) kill_and_reap(sleeping);
     path_drop(&on->way);
