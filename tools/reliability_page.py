@@ -11,43 +11,87 @@ PAGE = DOCS / "reliability.md"
 REPORTS = DOCS / "reports"
 RIVALS = DOCS / "benchmarks-kills.md"
 
-# In the order of the page: the file of the report, what ran, and the command that runs it again.
+# In the order of the page: the file of the report, what ran, the command that runs it again, and
+# which of its figures are told; the report has all of them.
 TOPICS = [
-    ("instructions", "Killed at every instruction", "make killpoints"),
-    ("killpoints", "Killed at every change of shared memory", "make faults"),
-    ("double-faults", "The same, and whoever takes over as well", "make double-faults"),
-    ("lifecycle", "Killed at every system call", "make faults"),
-    ("explored", "Interleavings explored", "make faults"),
-    ("explore", "Explored further", "make explore"),
-    ("models", "Modelled", "make faults"),
-    ("storm", "Storm", "make storm"),
-    ("storm-short", "Storm, short", "make faults"),
-    ("stopped", "Stopped, and not robbed", "make faults"),
-    ("surroundings", "Surroundings", "make faults"),
-    ("hostile", "Hostile bytes", "make faults"),
-    ("mutations", "Mutations", "make mutations"),
-    ("fuzz", "Codec fuzzed", "make fuzz"),
-    ("sanitized", "Sanitizers", "make asan, tsan, memcheck"),
+    (
+        *("instructions", "Killed at every instruction", "make killpoints"),
+        "operations_from_states kills in_calls findings",
+    ),
+    (
+        *("killpoints", "Killed at every change of shared memory", "make faults"),
+        "starting_states operations kills double_fault_kills_by_test findings broken_twins_noticed",
+    ),
+    (
+        *("double-faults", "The same, and whoever takes over as well", "make double-faults"),
+        "double_fault_combinations double_fault_kills double_fault_pairs double_fault_findings",
+    ),
+    (
+        *("lifecycle", "Killed at every system call", "make faults"),
+        "operations kills_at_system_calls rounds_in_which_everybody_was_killed items_accounted_for",
+    ),
+    (
+        *("explored", "Interleavings explored", "make faults"),
+        "scenarios runs states kills violations broken_twins",
+    ),
+    ("explore", "Explored further", "make explore", "scenarios runs states kills violations"),
+    ("models", "Modelled", "make faults", "searches states errors twins twins_caught"),
+    (
+        *("storm", "Storm", "make storm"),
+        "kills deaths_of_holders stops takeovers items_put lost may_be_lost duplicates torn"
+        " leaked_bytes leaked_files stall_longest_ms",
+    ),
+    (
+        *("stopped", "Stopped, and not robbed", "make faults"),
+        "named_stops bounded_stops unbounded_stops named_takeovers bounded_takeovers"
+        " unbounded_takeovers",
+    ),
+    (
+        *("surroundings", "Surroundings", "make faults"),
+        "sizes_of_dev_shm limits_RLIMIT_AS limits_RLIMIT_FSIZE limits_RLIMIT_NOFILE"
+        " items_through_containers process_numbers_reused forks_while_eight_threads_put"
+        " programs_started_while_threads_put execs_while_a_thread_puts attach_and_detach_cycles"
+        " programs_that_ended_in_the_middle",
+    ),
+    (
+        *("hostile", "Hostile bytes", "make faults"),
+        "header_attaches truncations test_trials live_writes decoding_trials names"
+        " pickle_like_payloads test_findings live_findings decoding_findings",
+    ),
+    (
+        "mutations",
+        "Mutations",
+        "make mutations",
+        "mutation_trials mutation_refused mutation_noticed mutation_findings",
+    ),
+    ("fuzz", "Codec fuzzed", "make fuzz", "fuzz_inputs fuzz_seconds fuzz_findings"),
+    (
+        *("sanitized", "Sanitizers", "make asan, tsan, memcheck"),
+        "asan_passed asan_findings tsan_passed tsan_findings memcheck_passed memcheck_findings",
+    ),
 ]
 
 
 def render_figures():
     """Return the table of what the last runs found."""
-    lines = ["| what | figures | on | again |", "|---|---|---|---|"]
-    for topic, title, command in TOPICS:
+    lines = ["| what | figures | again |", "|---|---|---|"]
+    machines = set()
+    for topic, title, command, told in TOPICS:
         path = REPORTS / f"{topic}.json"
         if not path.is_file():
             continue
         report = json.loads(path.read_text())
         figures = "; ".join(
-            f"{name.replace('_', ' ')} {_shown(value)}"
-            for name, value in report["figures"].items()
-            if not isinstance(value, (dict, list))
+            f"{name.replace('_', ' ')} {_shown(report['figures'][name])}"
+            for name in told.split()
+            if name in report["figures"]
         )
         machine = report["machine"]
-        where = f"Python {machine['python']}, Linux {machine['kernel']}, {machine['cores']} cores"
-        lines.append(f"| {title} | {figures} | {where} | `{command}` |")
-    return "\n".join(lines)
+        machines.add(
+            f"Python {machine['python']}, Linux {machine['kernel']}, {machine['cores']} cores"
+        )
+        lines.append(f"| {title} | {figures} | `{command}` |")
+    return "\n".join([*lines, "", f"On {', and on '.join(sorted(machines))}."])
 
 
 def _shown(value):
