@@ -12,6 +12,7 @@ from shmqueue._protocol cimport (
     SHMQ_NO_BLOCK,
     SHMQ_NO_DEADLINE,
     SHMQ_OK,
+    now_ns,
     shmq_block_free,
     shmq_join,
     shmq_pool_trim,
@@ -25,6 +26,9 @@ from shmqueue._protocol cimport (
 
 from shmqueue.errors import CorruptSegmentError, ShutDown
 
+cdef enum:
+    LAST_TRY_NS = 1000000000
+
 
 cdef int shutdown(Attachment attachment, bint immediate, const uint32_t *closed) except -1:
     """Shut the tail; if `immediate`, discard what is in the ring and shut the head as well.
@@ -37,10 +41,15 @@ cdef int shutdown(Attachment attachment, bint immediate, const uint32_t *closed)
     attachment.ring_bells()
     if not immediate:
         return 0
+    cdef uint64_t deadline_ns = SHMQ_NO_DEADLINE
     try:
         _discard_all(attachment, closed)
+    except BaseException:
+        # Interrupted, perhaps because who holds the head doesn't let go: it is not waited for again.
+        deadline_ns = now_ns() + LAST_TRY_NS
+        raise
     finally:
-        attachment.do(SHMQ_END_HEAD0, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, closed)
+        attachment.do(SHMQ_END_HEAD0, SHMQ_DO_SHUT, deadline_ns, closed)
         attachment.ring_bells()
     return 0
 

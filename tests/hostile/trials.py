@@ -87,6 +87,7 @@ class Trials:
         rng = random.Random(f"{self._seed}:{number}")
         (ground,) = rng.choices(self._grounds, self._weights)
         ground.restore()
+        self._tags = set()
         self.story, self.writes = [], 0
         self._add(ground.label)
         try:
@@ -112,7 +113,7 @@ class Trials:
             signal.setitimer(signal.ITIMER_REAL, 0)  # one that came late
             return
         ground, deadline = self._watched
-        waited = _waits_for_the_living(ground)
+        waited = _waits_for_the_living(ground, self._tags)
         if waited or time.monotonic() > deadline:
             self._watched = None  # once
             raise Stuck(waited)
@@ -125,6 +126,7 @@ class Trials:
             queue = self._clearly("attach", ground.attach)
         except CLEAR:
             return "refused"
+        self._tags = _tags_of(ground)
         noticed = False
         calls = self._calls[ground.label]
         held = []
@@ -186,17 +188,22 @@ def _plenty():
     return 4 << 30
 
 
-def _waits_for_the_living(ground):
-    """Whether an owner word names a seat as it is in use: those who want the end wait for it."""
+def _tags_of(ground):
+    """Return what each seat would put into an owner word."""
     raw = ground.raw
-    for end in range(4):
-        word = raw.owner(end)
-        seat = (word >> 8 & 0xFFFF) - 1
-        if 0 <= seat < ground.seats and (
-            word >> 24 == raw.get("seat", seat, "generation") & (1 << 40) - 1
-        ):
-            return True
-    return False
+    return {
+        (seat + 1) << 8 | (raw.get("seat", seat, "generation") & (1 << 40) - 1) << 24
+        for seat in range(ground.seats)
+    }
+
+
+def _waits_for_the_living(ground, before):
+    """Whether an owner word names a seat as it is in use: those who want the end wait for it.
+
+    Or as it was, when the queue was attached to: its own seat it knows without looking.
+    """
+    tags = before | _tags_of(ground)
+    return any(ground.raw.owner(end) & ~0xFF in tags for end in range(4))
 
 
 def limit_address_range(more_bytes):
