@@ -45,7 +45,7 @@ cdef int shutdown(Attachment attachment, bint immediate, const uint32_t *closed)
     try:
         _discard_all(attachment, closed)
     except BaseException:
-        # Interrupted, perhaps because who holds the head doesn't let go: it is not waited for again.
+        # Interrupted, perhaps for waiting for the head in vain: it is not waited for as long again.
         deadline_ns = now_ns() + LAST_TRY_NS
         raise
     finally:
