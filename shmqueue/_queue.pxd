@@ -1,51 +1,15 @@
 """What other extension modules cimport: the class that all queues derive from."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from shmqueue._codec cimport Payload
+from shmqueue._consumer cimport Consumer
 from shmqueue._core cimport Attachment
-from shmqueue._protocol cimport shmq_taken
 
 
-cdef int raise_kept(tuple kept) except -1
-
-
-cdef class ObjectQueue:
-    cdef Attachment attachment
-    cdef str label
-    cdef int policy
-    # Of a custom serializer; None for the codec's own policies.
-    cdef object dumps
-    cdef object loads
-    cdef bint copies
-    # Read without a lock by whoever waits in another thread.
-    cdef uint32_t closed_flag
-    # Taken from the ring in a batch but not delivered, because one before them failed to load.
-    cdef list pending
-    cdef uint64_t pending_epoch
-    cdef object __weakref__
-
-    cpdef _bind(self, Attachment attachment, str label)
-    cpdef _set_copies(self, bint copies)
-    cdef Attachment _open(self)
-    cdef int _raise_closed(self) except -1
+cdef class ObjectQueue(Consumer):
     cdef int _put(self, object item, uint64_t deadline_ns) except -1
     cdef int _put_payload(self, Attachment attachment, Payload *payload,
                           uint64_t deadline_ns) except -1
     cdef int _put_large(self, Attachment attachment, Payload *payload,
                         uint64_t deadline_ns) except -1
-    cdef object _get(self, uint64_t deadline_ns, bint copy)
-    cdef tuple _take_large(self, Attachment attachment, shmq_taken *taken, uint64_t deadline_ns)
-    cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
-                            uint64_t count, unsigned char *scratch) except -1
-    cdef bint _append_large(self, Attachment attachment, list items, shmq_taken *taken,
-                            bint copy) except -1
-    cdef int _keep(self, Attachment attachment, tuple kept) except -1
-    cdef int _keep_first(self, Attachment attachment, tuple kept) except -1
-    cdef bint _has_pending(self, Attachment attachment) noexcept
-    cdef object _deliver(self, tuple kept, bint copy)
-    cdef object _loaded(self, uint32_t kind, object item)
-    cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy)
-    cdef int _deliver_pending(self, Attachment attachment, list items, Py_ssize_t wanted,
-                              bint copy) except -1
-    cdef int _raise_not_bytes(self, uint32_t kind) except -1

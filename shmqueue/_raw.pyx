@@ -10,10 +10,11 @@ from libc.string cimport memcpy
 from shmqueue._blocks cimport Loan, copy_of_loan
 from shmqueue._buffers cimport copy_unlocked
 from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, Payload, encode_bytes, is_of_objects
+from shmqueue._consumer cimport raise_kept
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_taken
-from shmqueue._queue cimport ObjectQueue, raise_kept
+from shmqueue._queue cimport ObjectQueue
 from shmqueue._reservations cimport is_only_a_variables, reserve_array, reserve_bytes
 
 

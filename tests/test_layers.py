@@ -67,14 +67,16 @@ ALLOWED = {
     "_loans": {"_native/loans", "_protocol"},
     "_blocks": {"_buffers", "_codec", "_core", "_loans", "_protocol"},
     "_batch": {"_blocks", "_codec", "_core", "_protocol"},
+    "_consumer": {"_blocks", "_codec", "_core", "_deadlines", "_protocol", "errors"},
     "_queue": {
-        *("_batch", "_blocks", "_codec", "_core", "_deadlines", "_ending", "_protocol", "errors"),
+        *("_batch", "_blocks", "_codec", "_consumer", "_core", "_deadlines", "_ending"),
+        "_protocol",
     },
     "_reservations": {
         *("_blocks", "_buffers", "_codec", "_core", "_packed", "_protocol", "_queue"),
     },
     "_raw": {
-        *("_blocks", "_buffers", "_codec", "_core", "_deadlines", "_protocol"),
+        *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_protocol"),
         *("_queue", "_reservations"),
     },
     "queue": {"_raw", "_core", "doctor", "segment", "serializers", "stats", "errors"},

@@ -1,0 +1,440 @@
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""Objects out of the ring: what every handle has that takes items.
+
+An item is decoded after the head was moved: no call into Python ever happens while an owner word is
+held. What was taken and could not be delivered is kept for the next call.
+"""
+
+cimport cython
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from shmqueue._blocks cimport Loan, open_loan
+from shmqueue._codec cimport (
+    KIND_ARRAY,
+    KIND_BYTES,
+    POLICY_BYTES,
+    POLICY_MULTIPROCESSING,
+    decode,
+)
+from shmqueue._core cimport AT_ONCE, Attachment
+from shmqueue._deadlines cimport deadline_ns_of
+from shmqueue._protocol cimport (
+    SHMQ_CORRUPT,
+    SHMQ_NEED,
+    SHMQ_NO_BLOCK,
+    SHMQ_OK,
+    shmq_is_closed,
+    shmq_set_closed,
+    shmq_taken,
+)
+
+from shmqueue.errors import CorruptItemError, CorruptSegmentError
+
+cdef extern from "Python.h":
+    void PyErr_SetInterrupt()
+
+cdef enum:
+    SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
+    BATCH_SCRATCH_BYTES = 65536  # on the heap, for many items taken at once
+    BATCH_CHUNK = 1024           # items taken at once, at most
+
+
+cdef class Consumer:
+    """Get objects from an attached ring."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.closed_flag = 1
+
+    cpdef _bind(self, Attachment attachment, str label):
+        """Start to work on `attachment`; `label` stands for the queue in messages."""
+        self.attachment = attachment
+        if attachment.custom is None:
+            self.policy = attachment.serializer
+        else:
+            # What it makes are bytes or a str, which the codec needs no policy for.
+            self.policy = POLICY_MULTIPROCESSING
+            self.dumps = attachment.custom.dumps
+            self.loads = attachment.custom.loads
+        self.label = label
+        self.closed_flag = 0
+
+    cpdef _set_copies(self, bint copies):
+        """Whether get copies large buffers out by default."""
+        self.copies = copies
+
+    cdef Attachment _open(self):
+        """Return the attachment, which the call keeps alive even if another thread closes."""
+        cdef Attachment attachment
+        with cython.critical_section(self):
+            attachment = self.attachment
+        if shmq_is_closed(&self.closed_flag):
+            self._raise_closed()
+        return attachment
+
+    cdef int _raise_closed(self) except -1:
+        raise self._closed_error()
+
+    def _closed_error(self):
+        """Return what calls on a closed handle raise; other faces have another kind."""
+        return ValueError(f"{self.label or type(self).__name__} is closed")
+
+    # ---- one item ----
+
+    def get(self, block=True, timeout=None, *, copy=None):
+        """Take the oldest item off the head and return it.
+
+        Parameters
+        ----------
+        block : bool, default True
+            Whether to wait for an item.
+        timeout : float, optional
+            Seconds to wait at most; None waits for ever, 0 or less makes one attempt. Ignored
+            unless `block`.
+        copy : bool, optional
+            Whether large buffers of the item (numpy arrays and whatever else pickles its buffers
+            out of band, from 16 KiB on) are copied to memory of their own. Otherwise they stay
+            where they arrived, writable and nobody else's, and that memory goes back to the queue
+            when the last object that uses it is gone. By default what the queue was opened with.
+
+        Returns
+        -------
+        object
+            Equal to what was put, of the same type.
+
+        Raises
+        ------
+        queue.Empty
+            If there was no item in time.
+        ValueError
+            If the queue is closed, also while this call waits, or if `timeout` is not a number.
+        CorruptItemError
+            If the bytes of the item are damaged.
+        Exception
+            Whatever loading the item raises; the item is gone, the next get goes on.
+        """
+        return self._get(deadline_ns_of(block, timeout), self.copies if copy is None else copy)
+
+    def get_nowait(self):
+        """Return the oldest item, or raise queue.Empty; as ``get(block=False)``."""
+        return self._get(AT_ONCE, self.copies)
+
+    cdef object _get(self, uint64_t deadline_ns, bint copy):
+        cdef uint8_t scratch[SCRATCH_BYTES]
+        cdef shmq_taken taken
+        cdef uint64_t count
+        cdef Attachment attachment = self._open()
+        if self.pending is not None and self._has_pending(attachment):
+            return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
+        if attachment.take(1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count, deadline_ns,
+                           &self.closed_flag) != SHMQ_OK:
+            return self._deliver_or_keep(
+                attachment, self._take_large(attachment, &taken, deadline_ns), copy
+            )
+        if taken.block != SHMQ_NO_BLOCK:
+            attachment.block_read(&taken, scratch)
+        if self.loads is not None:
+            return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
+        if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
+            return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
+        if self.policy == POLICY_BYTES:
+            self._raise_not_bytes(taken.kind)
+        return decode(taken.kind, <const char *>scratch, taken.length)
+
+    cdef tuple _take_large(self, Attachment attachment, shmq_taken *taken, uint64_t deadline_ns):
+        """Take an item of which `taken` tells only the size, as what `_deliver` takes.
+
+        Memory first, so that none is lost to it.
+        """
+        cdef uint64_t count, wanted_bytes
+        cdef Loan loan
+        cdef bytes buffer
+        while True:
+            # Somebody else may take that item, and the one behind it lie elsewhere, or be larger.
+            loan = Loan(attachment) if taken.block != SHMQ_NO_BLOCK else None
+            wanted_bytes = taken.length if loan is None else 0
+            buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
+            if attachment.take(1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
+                               0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
+                               &self.closed_flag) == SHMQ_OK:
+                break
+        if taken.block != SHMQ_NO_BLOCK:
+            loan.begin(taken.block, taken.length, taken.kind, False)
+            return taken.kind, loan
+        return taken.kind, buffer[: taken.length]
+
+    # ---- batches ----
+
+    def get_batch(self, max_items, block=True, timeout=None, *, copy=None):
+        """Take what is there, up to `max_items`, as soon as there is something.
+
+        Parameters
+        ----------
+        max_items : int
+            At most this many, at least 1.
+        block, timeout, copy
+            As in `get`; the wait is for the first item only.
+
+        Returns
+        -------
+        list
+            1 to `max_items` items, oldest first.
+
+        Raises
+        ------
+        ValueError
+            If `max_items` is less than 1, or the queue is closed.
+        queue.Empty
+            If there was no item in time.
+        Exception
+            Whatever loading the first item raises. If a later one fails to load, those before it
+            are returned and the next call raises.
+        """
+        cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
+        cdef Attachment attachment = self._open()
+        cdef Py_ssize_t wanted
+        cdef shmq_taken *taken
+        cdef uint8_t *scratch
+        cdef uint64_t count = 0
+        cdef int status
+        cdef list items = []
+        cdef bint copies = self.copies if copy is None else copy
+        if max_items < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items}")
+        # What is there is never more than the capacity; a producer that keeps up doesn't hold us.
+        wanted = min(max_items, attachment.view.capacity)
+        if self.pending is not None and self._has_pending(attachment):
+            self._deliver_pending(attachment, items, wanted, copies)
+            return items
+        taken = <shmq_taken *>malloc(BATCH_CHUNK * sizeof(shmq_taken) + BATCH_SCRATCH_BYTES)
+        if taken == NULL:
+            raise MemoryError
+        scratch = <uint8_t *>(taken + BATCH_CHUNK)
+        try:
+            if attachment.take(min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, 0, taken,
+                               &count, deadline_ns, &self.closed_flag) != SHMQ_OK:
+                kept = self._take_large(attachment, taken, deadline_ns)
+                items.append(self._deliver_or_keep(attachment, kept, copies))
+            elif not self._decode_taken(attachment, items, taken, count, scratch):
+                return items
+            while len(items) < wanted:
+                status = attachment.try_take(min(wanted - len(items), BATCH_CHUNK), scratch,
+                                             BATCH_SCRATCH_BYTES, 0, taken, &count)
+                if status == SHMQ_CORRUPT:
+                    # Passed over already: the next call says so.
+                    self._keep(attachment, (0, b""))
+                if status == SHMQ_NEED:
+                    if not self._append_large(attachment, items, taken, copies):
+                        break
+                elif status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
+                                                                 scratch):
+                    break
+        finally:
+            free(taken)
+        return items
+
+    cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
+                            uint64_t count, uint8_t *scratch) except -1:
+        """Decode what was taken onto `items`; False when one failed and the rest was kept.
+
+        Raises what the first item of the call raises; the rest is kept then, too.
+        """
+        cdef uint64_t i, kept
+        cdef uint64_t first_kept
+        for i in range(count):
+            try:
+                if self.policy == POLICY_BYTES and taken[i].kind != KIND_BYTES:
+                    self._raise_not_bytes(taken[i].kind)
+                item = decode(
+                    taken[i].kind, <const char *>scratch + taken[i].offset, taken[i].length
+                )
+                items.append(item if self.loads is None else self._loaded(taken[i].kind, item))
+            except BaseException as error:
+                # A failure behind good items is raised by the next call: keep that item as well,
+                # and one that was only interrupted.
+                first_kept = i if items or not isinstance(error, Exception) else i + 1
+                for kept in range(first_kept, count):
+                    data = (<const char *>scratch + taken[kept].offset)[: taken[kept].length]
+                    self._keep(attachment, (taken[kept].kind, data))
+                if not items:
+                    raise
+                _interrupt_again(error)
+                return False
+        return True
+
+    cdef bint _append_large(self, Attachment attachment, list items, shmq_taken *taken,
+                            bint copy) except -1:
+        """Take the large item that is next, too; False if it is gone, or failed and was kept."""
+        cdef tuple kept
+        try:
+            kept = self._take_large(attachment, taken, AT_ONCE)
+        except BaseException as error:
+            # Gone, or shut down, or closed: the next call finds out. Only this one can't:
+            if isinstance(error, CorruptSegmentError):
+                self._keep(attachment, (0, error))  # passed over already
+            _interrupt_again(error)
+            return False
+        try:
+            items.append(self._deliver(kept, copy))
+        except BaseException as error:
+            self._keep(attachment, _to_keep(error, kept))
+            _interrupt_again(error)
+            return False
+        return True
+
+    # ---- kept items ----
+
+    cdef int _keep(self, Attachment attachment, tuple kept) except -1:
+        """Keep a payload that was taken from the ring for the next get."""
+        if self.pending is None or self.pending_epoch != attachment.view.epoch:
+            self.pending = []
+            self.pending_epoch = attachment.view.epoch
+        self.pending.append(kept)
+        return 0
+
+    cdef int _keep_first(self, Attachment attachment, tuple kept) except -1:
+        """Keep what was taken from the ring just now: it is before all that is kept."""
+        self._keep(attachment, kept)
+        self.pending.insert(0, self.pending.pop())
+        return 0
+
+    cdef bint _has_pending(self, Attachment attachment) noexcept:
+        """Whether there are kept items of this process: a forked child's copy is the parent's."""
+        return (
+            attachment.is_mine()
+            and self.pending_epoch == attachment.view.epoch
+            and len(self.pending) > 0
+        )
+
+    cdef object _deliver(self, tuple kept, bint copy):
+        """Make the item of a payload: bytes, or a loan."""
+        cdef uint32_t kind = kept[0]
+        raise_kept(kept)
+        if self.policy == POLICY_BYTES and kind != KIND_BYTES:
+            self._raise_not_bytes(kind)
+        if type(kept[1]) is Loan:
+            item = open_loan(<Loan>kept[1], copy)
+        elif kind == KIND_BYTES:
+            item = kept[1]
+        else:
+            item = decode(kind, PyBytes_AS_STRING(kept[1]), len(<bytes>kept[1]))
+        return item if self.loads is None else self._loaded(kind, item)
+
+    cdef object _loaded(self, uint32_t kind, object item):
+        """What the custom serializer makes of an item; arrays of reservations are not its work."""
+        return item if kind == KIND_ARRAY else self.loads(item)
+
+    cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy):
+        """Deliver; where it could not begin, the next get tries again."""
+        try:
+            return self._deliver(kept, copy)
+        except BaseException as error:
+            if _may_retry(error, kept):
+                self._keep_first(attachment, kept)
+            raise
+
+    cdef int _deliver_pending(self, Attachment attachment, list items, Py_ssize_t wanted,
+                              bint copy) except -1:
+        cdef list pending = self.pending
+        while pending and len(items) < wanted:
+            # Taken first: decoding may let another thread in, which then takes the next one.
+            kept = pending.pop(0)
+            try:
+                if not items:
+                    items.append(self._deliver_or_keep(attachment, kept, copy))
+                else:
+                    items.append(self._deliver(kept, copy))
+            except BaseException as error:
+                if not items:
+                    raise
+                self._keep_first(attachment, _to_keep(error, kept))
+                _interrupt_again(error)
+                return 0
+        return 0
+
+    cdef int _raise_not_bytes(self, uint32_t kind) except -1:
+        raise CorruptItemError(
+            f"an item of {self.label} is not bytes but of kind {kind}: this queue never unpickles"
+        )
+
+    # ---- looking, ending ----
+
+    def qsize(self):
+        """Return how many items are in the queue at this moment; exact, and already past."""
+        cdef Attachment attachment = self._open()
+        cdef uint64_t size = attachment.size()
+        if self.pending is not None and self._has_pending(attachment):
+            size += len(self.pending)
+        return size
+
+    def empty(self):
+        """Return True if there was no item at this moment."""
+        return self.qsize() == 0
+
+    @property
+    def is_shutdown(self):
+        """Whether the queue was shut down, by whatever process; ValueError when closed."""
+        return self._open().is_shut
+
+    @property
+    def closed(self):
+        """Whether this handle was closed."""
+        return shmq_is_closed(&self.closed_flag)
+
+    @property
+    def _attachment(self):
+        """The attachment; ValueError when closed."""
+        return self._open()
+
+    def close(self):
+        """Let go of the queue in this process; its items stay for the others.
+
+        Calls that wait in other threads of this handle raise ValueError. Closing it again does
+        nothing.
+        The process detaches once all of its handles on the queue are closed or gone.
+        """
+        cdef Attachment attachment
+        with cython.critical_section(self):
+            attachment = self.attachment
+            shmq_set_closed(&self.closed_flag)
+            self.attachment = None
+        if attachment is not None:
+            attachment.ring_bells()
+
+cdef int raise_kept(tuple kept) except -1:
+    """Raise what an item failed with, if that was kept in its place."""
+    if isinstance(kept[1], BaseException):
+        raise kept[1]
+    return 0
+
+
+cdef bint _may_retry(object error, tuple kept) except -1:
+    """Whether an item that could not be made is still there: for want of memory, or by Ctrl-C."""
+    cdef Loan loan
+    if isinstance(error, Exception) and not isinstance(error, MemoryError):
+        return False
+    if type(kept[1]) is not Loan:
+        return False
+    loan = kept[1]
+    return loan.loan != NULL and not loan.has_run_code
+
+
+cdef tuple _to_keep(object error, tuple kept):
+    """What to keep, for the next call, of an item that failed behind good ones: it, or its error.
+
+    Bytes can be loaded again; a block only where that was not begun, or was merely interrupted.
+    """
+    if type(kept[1]) is bytes or _may_retry(error, kept):
+        return kept
+    if not isinstance(error, Exception) and type(kept[1]) is Loan and (<Loan>kept[1]).loan != NULL:
+        return kept
+    return 0, error
+
+
+cdef int _interrupt_again(error) except -1:
+    """Let a Ctrl-C that came while something else had to be finished take effect afterwards."""
+    if isinstance(error, KeyboardInterrupt):
+        PyErr_SetInterrupt()
+    return 0
