@@ -21,15 +21,18 @@ from shmqueue.errors import (
     CorruptItemError,
     CorruptSegmentError,
     ForeignSegmentError,
+    GroupRemovedError,
     NoFreeSeatError,
     SegmentError,
     SegmentVersionError,
     ShutDown,
     TruncatedSegmentError,
 )
+from shmqueue.groups import Group
 from shmqueue.queue import SharedMemoryQueue
 from shmqueue.segment import unlink
 from shmqueue.serializers import register_serializer
+from shmqueue.stream import Stream
 
 __all__ = [
     "CorruptItemError",
@@ -37,6 +40,8 @@ __all__ = [
     "Empty",
     "ForeignSegmentError",
     "Full",
+    "Group",
+    "GroupRemovedError",
     "JoinableQueue",
     "NoFreeSeatError",
     "Queue",
@@ -45,6 +50,7 @@ __all__ = [
     "SharedMemoryQueue",
     "ShutDown",
     "SimpleQueue",
+    "Stream",
     "TruncatedSegmentError",
     "get_context",
     "install",

@@ -480,7 +480,8 @@ def rebuild_around(bytes head not None, buffer):
         The items.
     """
     view = memoryview(buffer)
-    if view.readonly:
+    # What lies where others see it stays there, and is not to be written.
+    if view.readonly and not getattr(view.obj, "is_read_only", False):
         view = memoryview(bytearray(view))
     return _array(head, view.nbytes, NULL, view, 0)
 

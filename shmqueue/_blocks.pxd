@@ -6,6 +6,7 @@ from shmqueue._codec cimport Payload, payload_is_flat
 from shmqueue._core cimport Attachment
 from shmqueue._loans cimport shmq_loan
 from shmqueue._protocol cimport shmq_block_ref, shmq_record
+from shmqueue._readers cimport Reader
 
 
 cdef inline bint fits_slot(const Payload *payload, Attachment attachment) noexcept:
@@ -29,9 +30,11 @@ cdef class Loan:
     cdef uint8_t *memory    # of the payload: where it is copied from, or what is lent
     cdef uint64_t size
     cdef uint32_t kind
+    cdef Reader reader      # of the group it was taken from, which has pinned it; or None
     cdef bint has_run_code  # of the item's own: loading it isn't tried a second time
 
-    cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1
+    cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft,
+                   Reader reader) except -1
     cdef bint lend(self) except -1
     cdef int count(self, bint in_place) noexcept
     cdef int end(self) noexcept

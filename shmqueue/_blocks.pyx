@@ -27,6 +27,7 @@ from shmqueue._codec cimport (
 )
 from shmqueue._core cimport Attachment
 from shmqueue._loans cimport (
+    shmq_block_let_go,
     shmq_count_large,
     shmq_loan,
     shmq_loan_begin,
@@ -39,8 +40,8 @@ from shmqueue._loans cimport (
 )
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
+    SHMQ_NO_PINNER,
     SHMQ_SLOT_IN_BLOCK,
-    shmq_block_free,
     shmq_block_ref,
     shmq_record,
 )
@@ -100,14 +101,18 @@ cdef class Loan:
         self.end()
         free(self.spare)
 
-    cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft) except -1:
-        """Make a block that this seat holds this loan's."""
+    cdef int begin(self, uint32_t block, uint64_t size, uint32_t kind, bint is_draft,
+                   Reader reader) except -1:
+        """Make a block that this seat holds, or that `reader` has pinned, this loan's."""
+        cdef uint32_t pinner = SHMQ_NO_PINNER if reader is None else reader.reader.pinner
         self.size = size
         self.kind = kind
-        if not shmq_loan_begin(self.spare, self.attachment.view, block, size, is_draft):
-            shmq_block_free(self.attachment.view, block)
+        self.reader = reader
+        if not shmq_loan_begin(self.spare, self.attachment.view, block, size, is_draft, pinner):
+            shmq_block_let_go(self.attachment.view, block, pinner)
             self.attachment._raise_for(SHMQ_CORRUPT)
         self.loan = self.spare
+        self.loan.is_written = reader is not None and reader.writes
         self.memory = shmq_loan_memory(self.loan)
         return 0
 
@@ -142,7 +147,12 @@ cdef class Loan:
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if self.loan == NULL or not self.loan.is_lent:
             raise BufferError("the block is not lent")
-        PyBuffer_FillInfo(buffer, self, self.memory, self.size, 0, flags)
+        PyBuffer_FillInfo(buffer, self, self.memory, self.size, self.is_read_only, flags)
+
+    @property
+    def is_read_only(self):
+        """Whether others see the memory as well, so that nobody writes to it: it is a stream's."""
+        return self.reader is not None and not self.reader.writes
 
 
 cdef object open_loan(Loan loan, bint copy):

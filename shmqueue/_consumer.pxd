@@ -3,7 +3,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
-from shmqueue._protocol cimport shmq_taken
+from shmqueue._blocks cimport Loan
+from shmqueue._protocol cimport shmq_reader, shmq_taken
+from shmqueue._readers cimport Reader
 
 
 cdef int raise_kept(tuple kept) except -1
@@ -17,6 +19,9 @@ cdef class Consumer:
     cdef object dumps
     cdef object loads
     cdef bint copies
+    # Of a group of a stream; None and NULL: the only head of a queue.
+    cdef Reader reader
+    cdef shmq_reader *at
     # Read without a lock by whoever waits in another thread.
     cdef uint32_t closed_flag
     # Taken from the ring in a batch but not delivered, because one before them failed to load.
@@ -25,7 +30,10 @@ cdef class Consumer:
     cdef object __weakref__
 
     cpdef _bind(self, Attachment attachment, str label)
+    cpdef _read_from(self, Reader reader)
     cpdef _set_copies(self, bint copies)
+    cdef Loan _loan(self, Attachment attachment)
+    cdef int _set_takes_more(self, bint takes_more) noexcept
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)

@@ -21,6 +21,7 @@ from shmqueue._codec cimport (
 )
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
+from shmqueue._readers cimport Reader
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_NEED,
@@ -60,6 +61,11 @@ cdef class Consumer:
             self.loads = attachment.custom.loads
         self.label = label
         self.closed_flag = 0
+
+    cpdef _read_from(self, Reader reader):
+        """Take from a group of the stream, rather than from the only head of a queue."""
+        self.reader = reader
+        self.at = &reader.reader
 
     cpdef _set_copies(self, bint copies):
         """Whether get copies large buffers out by default."""
@@ -128,13 +134,13 @@ cdef class Consumer:
         cdef Attachment attachment = self._open()
         if self.pending is not None and self._has_pending(attachment):
             return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
-        if attachment.take(1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count, deadline_ns,
-                           &self.closed_flag) != SHMQ_OK:
+        if attachment.take(self.at, 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count,
+                           deadline_ns, &self.closed_flag) != SHMQ_OK:
             return self._deliver_or_keep(
                 attachment, self._take_large(attachment, &taken, deadline_ns), copy
             )
         if taken.block != SHMQ_NO_BLOCK:
-            attachment.block_read(&taken, scratch)
+            attachment.block_read(self.at, &taken, scratch)
         if self.loads is not None:
             return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
@@ -153,17 +159,23 @@ cdef class Consumer:
         cdef bytes buffer
         while True:
             # Somebody else may take that item, and the one behind it lie elsewhere, or be larger.
-            loan = Loan(attachment) if taken.block != SHMQ_NO_BLOCK else None
+            loan = self._loan(attachment) if taken.block != SHMQ_NO_BLOCK else None
             wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            if attachment.take(1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
+            if attachment.take(self.at, 1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
                                0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
                                &self.closed_flag) == SHMQ_OK:
                 break
         if taken.block != SHMQ_NO_BLOCK:
-            loan.begin(taken.block, taken.length, taken.kind, False)
+            loan.begin(taken.block, taken.length, taken.kind, False, self.reader)
             return taken.kind, loan
         return taken.kind, buffer[: taken.length]
+
+    cdef Loan _loan(self, Attachment attachment):
+        """What a block is taken with: memory for the record of it, and what a group pins it by."""
+        if self.reader is not None:
+            self.reader.see_to_pinner()
+        return Loan(attachment)
 
     # ---- batches ----
 
@@ -213,15 +225,16 @@ cdef class Consumer:
             raise MemoryError
         scratch = <uint8_t *>(taken + BATCH_CHUNK)
         try:
-            if attachment.take(min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, 0, taken,
-                               &count, deadline_ns, &self.closed_flag) != SHMQ_OK:
+            if attachment.take(self.at, min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, 0,
+                               taken, &count, deadline_ns, &self.closed_flag) != SHMQ_OK:
                 kept = self._take_large(attachment, taken, deadline_ns)
                 items.append(self._deliver_or_keep(attachment, kept, copies))
             elif not self._decode_taken(attachment, items, taken, count, scratch):
                 return items
+            self._set_takes_more(True)
             while len(items) < wanted:
-                status = attachment.try_take(min(wanted - len(items), BATCH_CHUNK), scratch,
-                                             BATCH_SCRATCH_BYTES, 0, taken, &count)
+                status = attachment.try_take(self.at, min(wanted - len(items), BATCH_CHUNK),
+                                             scratch, BATCH_SCRATCH_BYTES, 0, taken, &count)
                 if status == SHMQ_CORRUPT:
                     # Passed over already: the next call says so.
                     self._keep(attachment, (0, b""))
@@ -232,8 +245,23 @@ cdef class Consumer:
                                                                  scratch):
                     break
         finally:
+            self._set_takes_more(False)
             free(taken)
         return items
+
+    def _get_more(self, max_items, timeout):
+        """As `get_batch`, but what was got before is not finished by it."""
+        self._set_takes_more(True)
+        try:
+            return self.get_batch(max_items, True, timeout)
+        finally:
+            self._set_takes_more(False)
+
+    cdef int _set_takes_more(self, bint takes_more) noexcept:
+        """Whether what is taken comes to what was taken before, which is not finished then."""
+        if self.at != NULL:
+            self.at.takes_more = takes_more
+        return 0
 
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, uint8_t *scratch) except -1:

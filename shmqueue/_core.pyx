@@ -22,21 +22,23 @@ from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
     SHMQ_ASK, SHMQ_CLOSED, SHMQ_CORRUPT, SHMQ_DO_POLL, SHMQ_DO_SETTLE, SHMQ_END_DONE,
-    SHMQ_END_HEAD0, SHMQ_END_POOL, SHMQ_END_TAIL, SHMQ_INTERRUPTED, SHMQ_NEED, SHMQ_NO_MEMORY,
-    SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN, SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT,
-    SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow, shmq_asked_bytes, shmq_await_room,
-    shmq_block_bytes, shmq_block_free, shmq_block_is_held, shmq_block_take, shmq_deed, shmq_end_do,
-    shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header,
-    shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_poll_fd_is_eventfd, shmq_poll_is_settled,
-    shmq_pool_give_back, shmq_pool_is_to_settle, shmq_pool_settle, shmq_pool_trim, shmq_put,
-    shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_sweep_after_the_dead,
-    shmq_take, shmq_try_put, shmq_try_take, shmq_unfinished, shmq_view_forget_cursors,
+    SHMQ_END_HEAD0, SHMQ_END_POOL, SHMQ_END_TAIL, SHMQ_FULL, SHMQ_GONE, SHMQ_INTERRUPTED,
+    SHMQ_MAX_HOLDS, SHMQ_NEED, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
+    SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
+    shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
+    shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end, shmq_end_do, shmq_end_ring_all,
+    shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_is_polled,
+    shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream, shmq_poll_fd_is_eventfd,
+    shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_is_to_settle, shmq_pool_settle,
+    shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends,
+    shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take,
+    shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished, shmq_view_forget_cursors,
     shmq_view_is_mine, shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end,
     shmq_waiter_init,
 )
 
 from shmqueue import _format, memory
-from shmqueue.errors import CorruptSegmentError, NoFreeSeatError, ShutDown
+from shmqueue.errors import CorruptSegmentError, GroupRemovedError, NoFreeSeatError, ShutDown
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *, size_t, int, int, int, int64_t)
@@ -283,6 +285,11 @@ cdef class Attachment:
         return self.view.item_size
 
     @property
+    def is_stream(self):
+        """Whether the ring has groups, rather than one head for all."""
+        return self.view.stream != NULL
+
+    @property
     def max_processes(self):
         """Seats: how many processes may be attached at once."""
         return self.view.max_seats
@@ -378,36 +385,44 @@ cdef class Attachment:
         shmq_allow(self.view, max(wanted, min(headroom // 64, 16 << 20)))
         return True
 
-    cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                  uint64_t block_bytes, shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
-                  const uint32_t *closed) except -1:
+    cdef int take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
+                  uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
+                  uint64_t deadline_ns, const uint32_t *closed) except -1:
         """Take 1..max_items; SHMQ_OK, or SHMQ_NEED when the first one needs a larger buffer.
 
-        An item in a block comes alone, if it has at most `block_bytes`, and is left there.
+        An item in a block comes alone, if it has at most `block_bytes`, and is left there. `reader`
+        is NULL, or of the group from which they are taken.
 
         Raises Empty, ValueError when closed, CorruptSegmentError, or what a signal handler raises.
         """
         cdef int status
         if shmq_view_is_mine(self.view) and max_items == 1:
-            status = shmq_try_take(self.view, 1, buffer, buffer_bytes, block_bytes, taken, count)
+            if reader == NULL:
+                status = shmq_try_take(self.view, 1, buffer, buffer_bytes, block_bytes, taken,
+                                       count)
+            else:
+                status = shmq_try_take_of_group(self.view, reader, 1, buffer, buffer_bytes,
+                                                block_bytes, taken, count)
             if status == SHMQ_OK or status == SHMQ_NEED:
                 if _is_to_tidy(self.view):
                     self._tidy_up()
                 return status
             if status == SHMQ_CORRUPT:
                 return self._raise_for(status)
-        return self._take_or_wait(max_items, buffer, buffer_bytes, block_bytes, taken, count,
-                                  deadline_ns, closed)
+        return self._take_or_wait(reader, max_items, buffer, buffer_bytes, block_bytes, taken,
+                                  count, deadline_ns, closed)
 
-    cdef int _take_or_wait(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                           uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
-                           uint64_t deadline_ns, const uint32_t *closed) except -1:
+    cdef int _take_or_wait(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
+                           uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
+                           uint64_t *count, uint64_t deadline_ns,
+                           const uint32_t *closed) except -1:
         cdef int status
         cdef int sleeps = 0
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
         shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        waiter.reader = reader
         while True:
             with nogil:
                 status = shmq_take(self.view, max_items, buffer, buffer_bytes, block_bytes, taken,
@@ -428,14 +443,15 @@ cdef class Attachment:
             raise Empty
         self._raise_for(status)
 
-    cdef int try_take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
-                      uint64_t block_bytes, shmq_taken *taken, uint64_t *count) except -1000:
+    cdef int try_take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
+                      uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
+                      uint64_t *count) except -1000:
         """One attempt, and the protocol's own answer to it."""
         cdef int status
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        status = shmq_try_take(self.view, max_items, buffer, buffer_bytes, block_bytes, taken,
-                               count)
+        status = shmq_try_take_from(self.view, reader, max_items, buffer, buffer_bytes,
+                                    block_bytes, taken, count)
         if _is_to_tidy(self.view):
             self._tidy_up()
         return status
@@ -450,7 +466,13 @@ cdef class Attachment:
         return 0
 
     cdef bint has_room(self, uint64_t count) noexcept:
-        return shmq_has_room(self.view, count)
+        cdef shmq_end *slowest
+        # In a stream there may be room for who raises the floor, or finds a subscriber dead.
+        return shmq_has_room(self.view, count) or (
+            self.view.stream != NULL
+            and shmq_view_is_mine(self.view)
+            and shmq_make_room_in_stream(self.view, count, &slowest) == SHMQ_OK
+        )
 
     cdef int _look_at_signals(self, shmq_waiter *waiter) except -1:
         try:
@@ -477,6 +499,13 @@ cdef class Attachment:
             )
         if status == SHMQ_SHUTDOWN:
             raise ShutDown
+        if status == SHMQ_FULL:
+            raise NoFreeSeatError(
+                f"as many consumers hold items of {self.path} as can be, {SHMQ_MAX_HOLDS}: close"
+                " some of those whose group others come after"
+            )
+        if status == SHMQ_GONE:
+            raise GroupRemovedError(f"the group was removed from the stream on {self.path}")
         if status == SHMQ_SYSTEM:
             raise OSError(error, f"{self.path}: {os.strerror(error)}")
         raise SystemError(f"status {status} of the protocol was not expected here")
@@ -531,18 +560,26 @@ cdef class Attachment:
             shmq_block_free(self.view, index)
         return 0
 
-    cdef int block_read(self, const shmq_taken *taken, uint8_t *buffer) except -1:
+    cdef int block_read(self, const shmq_reader *reader, const shmq_taken *taken,
+                        uint8_t *buffer) except -1:
         """Copy the payload of a taken item out of its block, and give the block back."""
         cdef const uint8_t *source = shmq_block_bytes(self.view, taken.block, taken.length)
         if source == NULL:
-            shmq_block_free(self.view, taken.block)
+            self._block_let_go(reader, taken.block)
             self._raise_for(SHMQ_CORRUPT)
         if taken.length < LARGE_COPY_BYTES:
             copy_out(buffer, source, taken.length)
         else:
             with nogil:
                 copy_out(buffer, source, taken.length)
-        shmq_block_free(self.view, taken.block)
+        self._block_let_go(reader, taken.block)
+        return 0
+
+    cdef int _block_let_go(self, const shmq_reader *reader, uint32_t index) noexcept:
+        if reader == NULL:
+            shmq_block_free(self.view, index)
+        else:
+            shmq_block_unpin(self.view, index, reader.pinner)
         return 0
 
     cdef int settle_pool(self, uint64_t item_bytes) except -1:
@@ -654,3 +691,5 @@ cdef class Attachment:
         shmq_end_ring_all(&self.view.ends[SHMQ_END_POOL])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_DONE])
         shmq_end_ring_all(&self.view.ends[SHMQ_END_HEAD0])
+        if self.view.stream != NULL:
+            shmq_stream_ring_all(self.view)

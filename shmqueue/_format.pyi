@@ -8,6 +8,7 @@ def plan_segment(
     max_processes: int,
     pool_limit_bytes: int,
     region_count: int = 0,
+    is_stream: bool = False,
 ) -> tuple[int, list[tuple[int, int]]]: ...
 def region_limit_bytes(region_count: int) -> int: ...
 def format_segment(
@@ -17,6 +18,8 @@ def format_segment(
     max_processes: int,
     pool_limit_bytes: int,
     region_count: int,
+    is_stream: bool,
+    ungrouped: int,
     serializer: int,
     serializer_name: bytes,
     uuid: bytes,

@@ -5,7 +5,7 @@ import os
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from shmqueue._protocol cimport (
@@ -61,7 +61,8 @@ def layout_version():
     return SHMQ_LAYOUT_VERSION
 
 
-def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_count=0):
+def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_count=0,
+                 is_stream=False):
     """Say how large a segment of this geometry is.
 
     Returns
@@ -78,7 +79,8 @@ def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_co
     """
     cdef shmq_header header
     memset(&header, 0, sizeof(header))
-    if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes, region_count):
+    if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes, region_count,
+                     is_stream):
         raise ValueError(
             f"capacity={capacity} slots for items of {item_size} bytes are more than one segment"
             " can hold (64 TiB); larger items than item_size need no larger slots"
@@ -97,13 +99,13 @@ def region_limit_bytes(region_count):
 
 
 def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes, region_count,
-                   int serializer, bytes serializer_name not None, bytes uuid not None,
-                   created_realtime_ns):
+                   is_stream, uint32_t ungrouped, int serializer, bytes serializer_name not None,
+                   bytes uuid not None, created_realtime_ns):
     """Write the header of a new segment into a file whose memory is already reserved."""
     cdef shmq_header header
     memset(&header, 0, sizeof(header))
     if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
-                                        pool_limit_bytes, region_count):
+                                        pool_limit_bytes, region_count, is_stream):
         raise ValueError("no segment can have this geometry")
     if len(serializer_name) >= sizeof(header.serializer_name):
         raise ValueError(
@@ -113,6 +115,7 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     memcpy(header.serializer_name, PyBytes_AS_STRING(serializer_name), len(serializer_name))
     memcpy(header.uuid, PyBytes_AS_STRING(uuid), 16)
     header.serializer = serializer
+    header.ungrouped = ungrouped
     header.created_realtime_ns = created_realtime_ns
     # What is written here: header, ends and regions, at the beginning of what is reserved.
     cdef void *base = mmap(NULL, header.seats_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)

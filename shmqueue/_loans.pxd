@@ -10,8 +10,11 @@ cdef extern from "_native/loans.h" nogil:
         uint64_t block_bytes
         uint32_t block
         uint32_t is_lent
+        uint32_t is_written
 
-    bint shmq_loan_begin(shmq_loan *, shmq_view *, uint32_t block, uint64_t size, bint is_draft)
+    bint shmq_loan_begin(shmq_loan *, shmq_view *, uint32_t block, uint64_t size, bint is_draft,
+                         uint32_t pinner)
+    void shmq_block_let_go(const shmq_view *, uint32_t block, uint32_t pinner)
     bint shmq_loan_lend(shmq_loan *)
     void shmq_loan_end(shmq_loan *)
     void shmq_loan_keep(shmq_loan *)

@@ -47,12 +47,12 @@ def take_payloads(Attachment attachment not None, max_items=1, timeout=None, buf
     try:
         while True:
             buffer = PyBytes_FromStringAndSize(NULL, buffer_bytes)
-            if attachment.take(limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes,
+            if attachment.take(NULL, limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes,
                                buffer_bytes, taken, &count, deadline_ns, &never) == SHMQ_OK:
                 break
             buffer_bytes = taken[0].length
         if taken[0].block != SHMQ_NO_BLOCK:
-            attachment.block_read(&taken[0], <uint8_t *>PyBytes_AS_STRING(buffer))
+            attachment.block_read(NULL, &taken[0], <uint8_t *>PyBytes_AS_STRING(buffer))
         return [
             (taken[i].kind, buffer[taken[i].offset : taken[i].offset + taken[i].length])
             for i in range(count)

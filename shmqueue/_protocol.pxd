@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef extern from "_native/wait.h" nogil:
+cdef extern from "_native/joining.h" nogil:
     ctypedef struct shmq_end:
         uint64_t owner
         uint32_t state
@@ -24,7 +24,18 @@ cdef extern from "_native/wait.h" nogil:
         uint64_t sequence
         uint64_t slot_position
 
+    ctypedef struct shmq_stream:
+        uint64_t open
+
+    ctypedef struct shmq_reader:
+        uint64_t epoch
+        uint32_t group
+        uint32_t state
+        uint32_t takes_more
+        uint32_t pinner
+
     ctypedef struct shmq_view:
+        shmq_stream *stream
         uint8_t *base
         uint64_t mapped_bytes
         uint64_t capacity
@@ -77,11 +88,14 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_EMPTY
     enum: SHMQ_CORRUPT
     enum: SHMQ_NEED
+    enum: SHMQ_GONE
+    enum: SHMQ_NO_PINNER
 
     uint64_t SHMQ_NO_DEADLINE
 
     ctypedef struct shmq_waiter:
         uint32_t growth_is_refused
+        shmq_reader *reader
 
     void shmq_set_closed(uint32_t *)
     bint shmq_is_closed(const uint32_t *)
@@ -112,6 +126,8 @@ cdef extern from "_native/wait.h" nogil:
         char serializer_name[64]
         uint64_t created_realtime_ns
         uint32_t seats_granted
+        uint64_t stream_offset
+        uint32_t ungrouped
 
     ctypedef struct shmq_field:
         const char *structure
@@ -142,10 +158,75 @@ cdef extern from "_native/wait.h" nogil:
     enum: SHMQ_END_HEAD0
     enum: SHMQ_END_SHUT
 
+    enum: SHMQ_POLICY_BLOCK
+    enum: SHMQ_POLICY_LAG
+    enum: SHMQ_POLICY_DROP
+    enum: SHMQ_START_NEXT
+    enum: SHMQ_START_OLDEST
+    enum: SHMQ_START_AT
+    enum: SHMQ_MAX_GROUPS
+    enum: SHMQ_MAX_HOLDS
+    enum: SHMQ_MAX_WRITERS
+    enum: SHMQ_MAX_PINNERS
+    enum: SHMQ_GROUP_NAME
+
+    ctypedef struct shmq_group:
+        uint64_t after
+        uint64_t subscriber
+        uint64_t keep_ns
+        uint64_t joined_sequence
+        uint32_t policy
+        uint32_t name_bytes
+        char name[64]
+
+    ctypedef struct shmq_group_wish:
+        const char *name
+        uint64_t name_bytes
+        uint64_t after
+        uint32_t after_states[64]
+        uint64_t keep_ns
+        uint64_t start
+        uint32_t policy
+        uint32_t is_subscriber
+
+    ctypedef struct shmq_join_wish:
+        shmq_group_wish group
+        uint32_t start
+        uint32_t may_open
+        uint32_t index
+        uint32_t is_new
+        uint64_t oldest
+        uint64_t newest
+
+    ctypedef struct shmq_group_seen:
+        shmq_group group
+        uint64_t sequence
+        uint64_t gate
+        uint64_t lapped
+        uint64_t finished
+        uint64_t oldest_put_ns
+        uint32_t state
+        uint32_t gates_floor
+
+    int shmq_make_room_in_stream(shmq_view *, uint64_t count, shmq_end **)
+    int shmq_join_group(shmq_view *, shmq_join_wish *, shmq_waiter *)
+    int shmq_leave_group(shmq_view *, uint32_t group, uint32_t state, shmq_waiter *)
+    int shmq_skip(shmq_view *, shmq_reader *, uint64_t keep, uint64_t *skipped, shmq_waiter *)
+    int shmq_begin_writing(shmq_view *, uint32_t *writer, shmq_waiter *)
+    void shmq_finish_writing(shmq_view *, uint32_t writer)
+    void shmq_stream_ring_all(const shmq_view *)
+    bint shmq_group_look(const shmq_view *, uint32_t group, shmq_group_seen *)
+    void shmq_reader_begin(shmq_reader *, const shmq_view *, uint32_t group, uint32_t state)
+    void shmq_reader_finish(const shmq_view *, shmq_reader *)
+    void shmq_reader_end(const shmq_view *, shmq_reader *)
+    uint32_t shmq_pinner_take(const shmq_view *)
+    void shmq_pinner_leave(const shmq_view *, uint32_t pinner)
+    void shmq_block_unpin(const shmq_view *, uint32_t index, uint32_t pinner)
+
     uint64_t SHMQ_UNBOUNDED
     enum: SHMQ_FIRST_BACKED
     int shmq_plan(shmq_header *, uint64_t capacity, uint64_t item_size, uint32_t max_seats,
-                  uint64_t pool_limit_bytes, uint32_t region_count)
+                  uint64_t pool_limit_bytes, uint32_t region_count, bint is_stream)
     uint64_t shmq_region_start(uint32_t index)
     int shmq_header_check(const shmq_header *, uint64_t file_bytes)
     void shmq_view_set(shmq_view *, uint8_t *base, const shmq_header *)
@@ -191,6 +272,12 @@ cdef extern from "_native/wait.h" nogil:
     int shmq_end_do(shmq_view *, shmq_end *, shmq_deed, shmq_waiter *)
     bint shmq_has_room(const shmq_view *, uint64_t count)
     int shmq_try_put(shmq_view *, const shmq_record *, uint64_t count, shmq_growth *)
+    int shmq_try_take_of_group(shmq_view *, shmq_reader *, uint64_t max_items, uint8_t *buffer,
+                               uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *,
+                               uint64_t *count)
+    int shmq_try_take_from(shmq_view *, shmq_reader *, uint64_t max_items, uint8_t *buffer,
+                           uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *,
+                           uint64_t *count)
     int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                       uint64_t block_bytes, shmq_taken *, uint64_t *count)
     void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,

@@ -1,11 +1,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from typing_extensions import disjoint_base
-
 from shmqueue._consumer import Consumer
 
-@disjoint_base
 class ObjectQueue(Consumer):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None: ...
     def put_nowait(self, item: Any) -> None: ...

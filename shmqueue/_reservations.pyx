@@ -64,7 +64,7 @@ cdef class Reservation:
             self.attachment.block_take(
                 self.size, &block, self.deadline_ns, &self.queue.closed_flag
             )
-            loan.begin(block, self.size, kind, True)
+            loan.begin(block, self.size, kind, True, None)
             if loan.lend():
                 self.attachment.see_to_views()  # it may become one
                 self.loan = loan

@@ -6,6 +6,7 @@ __all__ = [
     "CorruptItemError",
     "CorruptSegmentError",
     "ForeignSegmentError",
+    "GroupRemovedError",
     "NoFreeSeatError",
     "SegmentError",
     "SegmentVersionError",
@@ -48,6 +49,10 @@ class NoFreeSeatError(RuntimeError):
     A seat is free again as soon as its process closes the queue or ends. `max_processes` sets
     their number when a queue is created.
     """
+
+
+class GroupRemovedError(RuntimeError):
+    """The group of a stream that this consumer takes from was removed, by whatever process."""
 
 
 class CorruptItemError(ValueError):

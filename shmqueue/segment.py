@@ -88,6 +88,8 @@ class Descriptor:
         What `serializers.choose` chose.
     mode : int
         Permission bits of the file.
+    ungrouped : int, optional
+        Of a stream: what becomes of items while there is no group. None: a queue.
 
     Raises
     ------
@@ -96,7 +98,13 @@ class Descriptor:
     """
 
     def __init__(
-        self, capacity: int, item_size: int, max_processes: int, serializer: Choice, mode: int
+        self,
+        capacity: int,
+        item_size: int,
+        max_processes: int,
+        serializer: Choice,
+        mode: int,
+        ungrouped: int | None = None,
     ) -> None:
         for label, value in (
             ("capacity", capacity),
@@ -131,6 +139,7 @@ class Descriptor:
         self.max_processes = max_processes
         self.serializer = serializer
         self.mode = mode
+        self.ungrouped = ungrouped
 
 
 def _escaped(part: str) -> str:
@@ -221,6 +230,7 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
             wanted.max_processes,
             pool_limit_bytes,
             region_count,
+            wanted.ungrouped is not None,
         )
         segment_bytes, reserved = plan_segment(*geometry)
         reserved_bytes = sum(length for _, length in reserved)
@@ -248,6 +258,7 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
     format_segment(
         fd,
         *geometry,
+        wanted.ungrouped or 0,
         wanted.serializer.number,
         wanted.serializer.name.encode(),
         uuid.uuid4().bytes,
@@ -265,7 +276,13 @@ def create(path: str, wanted: Descriptor) -> Attachment:
     OSError
         With ENOSPC, wanted and available bytes, if shared memory is too small.
     """
-    plan_segment(wanted.capacity, wanted.item_size, wanted.max_processes, SMALLEST_POOL_LIMIT_BYTES)
+    plan_segment(
+        wanted.capacity,
+        wanted.item_size,
+        wanted.max_processes,
+        SMALLEST_POOL_LIMIT_BYTES,
+        is_stream=wanted.ungrouped is not None,
+    )
     try:
         fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -26,6 +26,7 @@ _Static_assert(__atomic_always_lock_free(sizeof(uint64_t), 0),
 #define fetch_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED) /* relaxed: as above */
 #define fetch_add_release(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELEASE) /* release: as above */
 #define fetch_or_acq_rel(p, v) __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL) /* both: as above */
+#define fetch_and_acq_rel(p, v) __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL) /* both: as above */
 
 /* Strong compare-and-swap; on failure *expected holds what was there. */
 #define cas_acquire(p, expected, v) /* acquire on success, relaxed on failure: it only retries */ \
@@ -35,6 +36,7 @@ _Static_assert(__atomic_always_lock_free(sizeof(uint64_t), 0),
 
 #define fence_release() __atomic_thread_fence(__ATOMIC_RELEASE) /* the caller names the pair */
 #define fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE) /* the caller names the pair */
+#define fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST) /* seq_cst: the caller names both sides */
 
 /* Small payloads are most payloads: two moves that may overlap are cheaper than a call. */
 static inline void shmq_copy(void *to, const void *from, size_t size) {

@@ -9,7 +9,8 @@
  *   free                 0                    anyone: CAS to held
  *   held                 tag | 1              the seat of the tag: filling it, copying it out, or
  *                                             lending it to an object (loans.h)
- *   queued               tag | 2              the next taker of the slot that refers to it: to held
+ *   queued               tag | 2              the next taker of the slot that refers to it: to held;
+ *                                             in a stream: whoever raises the floor past it (floor.h)
  *   ... of a dead seat                        a sweeper that holds the head's owner word: CAS from
  *                                             the exact word to free, unless a slot refers to it
  *
@@ -137,6 +138,15 @@ static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint6
 static inline void shmq_block_hold(const shmq_view *view, uint32_t index) {
   /* relaxed: the commit of head orders it before a sweep that finds the slot passed. */
   store_relaxed(&view->blocks[index].state, view->tag | SHMQ_BLOCK_HELD);
+}
+
+/* Is it a stream's, and does anybody view it? */
+static inline int shmq_block_is_pinned(const shmq_view *view, uint32_t index) {
+  uint64_t pins = 0;
+  for (uint32_t i = 0; view->stream != NULL && i < SHMQ_MAX_PINNERS / 64; i++)
+    /* acquire: pairs with the exchange in shmq_block_unpin: who viewed it is done with it. */
+    pins |= load_acquire(&view->blocks[index].pins[i]);
+  return pins != 0;
 }
 
 /* Does this seat hold it? */
@@ -282,7 +292,7 @@ static inline int shmq_pool_is_to_settle(const shmq_view *view, uint64_t item_by
   uint64_t backed = load_relaxed(&shmq_pool_end(view)->high_water_mark);
   uint64_t least = load_relaxed(&view->pool_left_bytes) * 2;
   uint64_t keep = shmq_pool_keep_bytes(view, item_bytes);
-  return backed > (least > keep ? least : keep) && !shmq_has_item(view) &&
+  return backed > (least > keep ? least : keep) && !shmq_has_item(view, NULL) &&
          coarse_now_ns() - load_relaxed(&view->settled_ns) > SHMQ_SETTLE_PAUSE;
 }
 
@@ -292,10 +302,14 @@ static inline void shmq_pool_settle(shmq_view *view, uint64_t item_bytes) {
   store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, shmq_pool_keep_bytes(view, item_bytes)));
 }
 
+/* Raises the floor of a stream: see floor.h. */
+static inline void shmq_floor_yield(const shmq_view *view, int for_want_of_memory);
+
 /* When nothing has come for a while: what a flow needed goes back, too. */
 static inline void shmq_pool_give_back(shmq_view *view) {
+  if (view->stream != NULL) shmq_floor_yield(view, 0);
   /* relaxed, both: hints. */
-  if (load_relaxed(&shmq_pool_end(view)->high_water_mark) > 0 && !shmq_has_item(view))
+  if (load_relaxed(&shmq_pool_end(view)->high_water_mark) > 0 && !shmq_has_item(view, NULL))
     store_relaxed(&view->pool_left_bytes, shmq_pool_trim(view, 0));
 }
 
@@ -327,11 +341,24 @@ static inline uint64_t shmq_slot_reference_bytes(void) {
   return sizeof(shmq_slot) + sizeof(shmq_block_ref);
 }
 
+/* In a stream: was its slot passed by the floor? `state` was acquired from it. */
+static inline int shmq_block_is_passed(const shmq_view *view, uint32_t index, uint64_t state) {
+  /* relaxed: ordered by the state. acquire: pairs with the floor's commit: its blocks are free, or they
+   * were pinned. */
+  return view->stream != NULL && (state & SHMQ_FLAGS) == SHMQ_BLOCK_QUEUED &&
+         (int64_t)(load_acquire(&shmq_head(view)->sequence) -
+                   load_relaxed(&view->blocks[index].sequence)) > 0;
+}
+
+/* Pins of the dead: see floor.h. */
+static inline void shmq_pinners_bury(const shmq_view *view);
+
 /* Frees the blocks that the dead filled or held. BUSY when a taker holds the head: nothing done,
  * try again. */
 static inline shmq_status shmq_pool_sweep(const shmq_view *view) {
   shmq_end *head = shmq_head(view);
   uint32_t count = shmq_block_count(view);
+  if (view->stream != NULL) shmq_pinners_bury(view);
   struct {
     uint64_t tag;
     int dead;
@@ -346,12 +373,18 @@ static inline shmq_status shmq_pool_sweep(const shmq_view *view) {
       asked[slot].tag = seen & SHMQ_TAG;
       asked[slot].dead = shmq_tag_is_dead(view, seen);
     }
-    if (!asked[slot].dead) continue;
+    /* In a stream also what was passed while it was viewed by one that died since. */
+    if (!asked[slot].dead && !shmq_block_is_passed(view, index, seen)) continue;
     if (!shmq_end_try_acquire(view, head)) {
       if (!shmq_end_evict_dead(view, head) || !shmq_end_try_acquire(view, head)) return SHMQ_BUSY;
     }
-    /* acq_rel, from the exact word of a dead seat: it can't come back, so there is no ABA. */
-    if (!shmq_block_is_referred(view, index) &&
+    /* The living may have put it again since we looked: under the word, what is passed stays so. acquire:
+     * as above. acq_rel: from the exact word of a dead seat, which can't come back, so there is no ABA. */
+    if (!asked[slot].dead) {
+      seen = load_acquire(&block->state);
+      if (!shmq_block_is_passed(view, index, seen)) seen = SHMQ_BLOCK_FREE;
+    }
+    if (seen != SHMQ_BLOCK_FREE && !shmq_block_is_referred(view, index) && !shmq_block_is_pinned(view, index) &&
         cas_acq_rel(&block->state, &seen, SHMQ_BLOCK_FREE)) {
       uint32_t pages = load_relaxed(&block->pages); /* relaxed: constant */
       if (pages > 0 && shmq_class_of(pages) < SHMQ_SIZE_CLASSES)
@@ -444,6 +477,8 @@ static inline shmq_status shmq_pool_grow(const shmq_view *view, uint32_t class_i
     store_relaxed(&block->offset, offset);
     store_relaxed(&block->pages, (uint32_t)pages);
     store_relaxed(&block->backed, 0);
+    store_relaxed(&block->pins[0], 0);
+    store_relaxed(&block->pins[1], 0);
     /* The commit. release: the descriptor before its count; pairs with shmq_block_count. */
     store_release(&pool->sequence, count + 1);
     *index = (uint32_t)count;
@@ -508,12 +543,14 @@ static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, 
   if (bytes == 0 || bytes > view->pool_limit_bytes || shmq_class_of(pages) >= SHMQ_SIZE_CLASSES)
     return SHMQ_NO_MEMORY;
   uint32_t class_index = shmq_class_of(pages);
+  if (view->stream != NULL) shmq_floor_yield(view, 0);
   *busy = shmq_pool_end(view);
   *index = shmq_pool_find(view, class_index);
   if (*index == SHMQ_NO_BLOCK) {
     status = shmq_pool_grow(view, class_index, index);
     if (status == SHMQ_NO_MEMORY) {
       *busy = shmq_head(view);
+      if (view->stream != NULL) shmq_floor_yield(view, 1);
       status = shmq_pool_sweep(view);
       if (status != SHMQ_OK) return status;
       *index = shmq_pool_find_larger(view, pages);
@@ -531,6 +568,7 @@ static inline shmq_status shmq_block_get(const shmq_view *view, uint64_t bytes, 
   if (status == SHMQ_NO_MEMORY) {
     /* What the dead held and what nobody uses may be enough. A sweep that finds the head busy is
      * not waited for: the trim alone may do. */
+    if (view->stream != NULL) shmq_floor_yield(view, 1);
     shmq_pool_sweep(view);
     shmq_pool_trim(view, 0);
     status = shmq_block_back(view, *index, bytes);

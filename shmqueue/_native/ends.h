@@ -28,10 +28,11 @@
 #define SHMQ_AWAITED UINT64_C(2)       /* somebody sleeps on the bell, for one slot or item */
 #define SHMQ_BATCH_AWAITED UINT64_C(4) /* ... for room for a batch */
 
-/* Bits of the futex's bitset: who is meant. */
+/* Bits of the futex's bitset: who is meant. Above the first two: the consumers of a group. */
 #define SHMQ_WAKE_ONE_ITEM 1u
 #define SHMQ_WAKE_BATCH 2u
 #define SHMQ_WAKE_ANY UINT32_MAX
+#define SHMQ_WAKE_GROUPS 30u
 
 static inline shmq_end *shmq_tail(const shmq_view *view) { return &view->ends[SHMQ_END_TAIL]; }
 static inline shmq_end *shmq_done(const shmq_view *view) { return &view->ends[SHMQ_END_DONE]; }
@@ -58,6 +59,23 @@ static inline int shmq_end_try_acquire(const shmq_view *view, shmq_end *end) {
   return 0;
 }
 
+/* Wakes who sleeps on the bell of `end` for one slot or item: one of them, who wakes the next. In a
+ * stream one of each class: what one group waits for is there for the others as well. Too many
+ * classes, or more groups than bits: all of them. */
+static void __attribute__((noinline)) shmq_end_wake(shmq_end *end) {
+  /* relaxed: stored before the first of a class could set the flag that brought us here. A wrong one
+   * costs a sleep to its bound. */
+  uint32_t classes = load_relaxed(&end->bell_classes);
+  if (classes == 0) {
+    futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
+  } else if (classes == SHMQ_WAKE_ANY) {
+    futex_wake(&end->bell, INT32_MAX, SHMQ_WAKE_ANY & ~SHMQ_WAKE_BATCH);
+  } else {
+    for (; classes != 0; classes &= classes - 1)
+      futex_wake(&end->bell, 1, classes & (0u - classes));
+  }
+}
+
 /* Ring for those who wait for `end` to move: `flags` is what stood in its owner word. */
 static void __attribute__((noinline)) shmq_end_ring(shmq_end *end, uint64_t flags) {
   if (flags & SHMQ_CONTENDED) futex_wake(shmq_owner_futex(end), 1, SHMQ_WAKE_ANY);
@@ -67,7 +85,7 @@ static void __attribute__((noinline)) shmq_end_ring(shmq_end *end, uint64_t flag
   }
   /* One is woken and passes it on (shmq_waiter_end), so that whoever moves the end pays for one
    * system call, not for one with each item while there are sleepers. */
-  if (flags & SHMQ_AWAITED) futex_wake(&end->bell, 1, SHMQ_WAKE_ONE_ITEM);
+  if (flags & SHMQ_AWAITED) shmq_end_wake(end);
   if (flags & SHMQ_BATCH_AWAITED) {
     /* relaxed: hints. A batch that is not woken here looks again by itself. */
     uint64_t wanted = load_relaxed(&end->batch_wake_sequence);

@@ -4,6 +4,7 @@
  *   +256     ends        tail, pool, done, then SHMQ_MAX_HEADS heads: 128 bytes each
  *   ...      classes     hints of the pool, one for each size of block
  *   ...      regions     how much of each region of a growing ring is backed
+ *   ...      stream      groups, what their consumers hold, writers: of a ring with many heads
  *   ...      seats       max_seats of 192 bytes: one for each attached process
  *   (page)   slots       the ring: capacity cells of slot_bytes           [reserved up to here],
  *                        or regions in which it grows (regions.h)         [sparse]
@@ -23,11 +24,16 @@
 #include <stdint.h>
 
 #define SHMQ_MAGIC UINT64_C(0x45554555514d4853) /* "SHMQUEUE" as a little-endian machine stores it */
-#define SHMQ_LAYOUT_VERSION 3u
+#define SHMQ_LAYOUT_VERSION 4u
 #define SHMQ_BYTE_ORDER 0x01020304u
 #define SHMQ_LINE 64u
 #define SHMQ_PAGE 4096u
-#define SHMQ_MAX_HEADS 64u
+#define SHMQ_MAX_GROUPS 64u
+#define SHMQ_MAX_HEADS (1u + SHMQ_MAX_GROUPS)
+#define SHMQ_MAX_HOLDS 256u   /* consumers at once in groups that others come after */
+#define SHMQ_MAX_WRITERS 256u /* registered at once */
+#define SHMQ_MAX_PINNERS 128u /* consumers at once that view large items of a stream */
+#define SHMQ_GROUP_NAME 64u
 #define SHMQ_MAX_SEATS 4095u
 #define SHMQ_SIZE_CLASSES 96u
 #define SHMQ_MAX_BLOCKS (1u << 24)
@@ -65,10 +71,11 @@ typedef struct {
   uint32_t max_blocks;
   uint64_t created_realtime_ns;
   uint64_t views_offset;
+  uint64_t stream_offset;
+  uint32_t ungrouped;
   uint32_t checksum;
-  uint32_t head_count;
   uint32_t seats_granted;
-  uint8_t reserved[20];
+  uint8_t reserved[12];
 } shmq_header;
 
 /* Where the item of a sequence begins, in a ring of regions. */
@@ -82,16 +89,17 @@ typedef struct {
   uint64_t owner;
   uint64_t sequence;
   uint64_t high_water_mark;
-  uint32_t gate;
+  uint32_t reserved0;
   uint32_t state;
   shmq_place place[2];
   uint32_t bell;
-  uint32_t reserved1;
+  uint32_t bell_classes;
   uint64_t batch_wake_sequence;
   uint64_t viewed_bytes;
   uint64_t viewed_blocks;
   uint64_t view_rows;
-  uint8_t reserved2[24];
+  uint64_t passed;
+  uint8_t reserved1[16];
 } shmq_end;
 
 typedef struct {
@@ -106,6 +114,43 @@ typedef struct {
   uint64_t entered;
   uint8_t reserved[8];
 } shmq_region;
+
+/* A group of a stream: what is constant while it is open (groups.h). */
+typedef struct {
+  uint64_t after;
+  uint64_t subscriber;
+  uint64_t keep_ns;
+  uint64_t joined_sequence;
+  uint32_t policy;
+  uint32_t name_bytes;
+  uint8_t reserved[24];
+  char name[SHMQ_GROUP_NAME];
+} shmq_group;
+
+/* What one consumer of a group that others come after has taken and not finished. */
+typedef struct {
+  uint64_t tag;
+  uint64_t sequence;
+  uint64_t group;
+  uint8_t reserved[40];
+} shmq_hold;
+
+/* What a ring with many heads has beside its ends. */
+typedef struct {
+  uint64_t open;
+  uint64_t lagging;
+  uint64_t dropping;
+  uint64_t followed;
+  uint64_t large_until;
+  uint64_t writers_begun;
+  uint32_t left_behind;
+  uint32_t holds_granted;
+  uint8_t reserved[8];
+  shmq_group groups[SHMQ_MAX_GROUPS];
+  shmq_hold holds[SHMQ_MAX_HOLDS];
+  uint64_t writers[SHMQ_MAX_WRITERS];
+  uint64_t pinners[SHMQ_MAX_PINNERS];
+} shmq_stream;
 
 /* Line 0 is written under the tail's owner word, line 1 under a head's, line 2 on attaching. */
 typedef struct {
@@ -167,7 +212,8 @@ typedef struct {
   uint32_t pages;
   uint32_t backed;
   uint64_t slot_position;
-  uint8_t reserved[24];
+  uint64_t pins[SHMQ_MAX_PINNERS / 64];
+  uint8_t reserved[8];
 } shmq_block;
 
 /* Indices into the table of ends. */
@@ -186,8 +232,22 @@ enum {
   SHMQ_END_SHUT = 2,   /* moves no more: nothing is put, or nothing is taken */
   SHMQ_END_POLLED = 4, /* head: who empties the ring sees to the poll descriptor */
   SHMQ_END_ARMED = 8,  /* tail: whoever puts next makes the poll descriptor readable */
-  SHMQ_END_UNSETTLED = 16 /* tail: armed, but the descriptor may be readable still */
+  SHMQ_END_UNSETTLED = 16, /* tail: armed, but the descriptor may be readable still */
+  SHMQ_END_FOLLOWED = 32,  /* head of a group: others come after it */
+  SHMQ_END_WRITTEN = 64    /* tail: writers have registered; when they are gone it is shut */
 };
+#define SHMQ_END_BITS 0xFFu     /* above them, of a group's head: how often it was opened */
+#define SHMQ_END_OPENING 0x100u
+
+/* shmq_group.policy: what becomes of items that a group has not taken when there is no room. */
+enum {
+  SHMQ_POLICY_BLOCK = 0, /* they stay: producers wait */
+  SHMQ_POLICY_LAG = 1,   /* they are lost to the group, which is told how many */
+  SHMQ_POLICY_DROP = 2   /* they stay until they are `keep_ns` old, and are lost to it then */
+};
+
+/* shmq_header.ungrouped: what becomes of items while there is no group, once the ring is full. */
+enum { SHMQ_UNGROUPED_HOLD = 0, SHMQ_UNGROUPED_DROP = 1 };
 
 /* shmq_slot.flags */
 enum { SHMQ_SLOT_IN_BLOCK = 1, SHMQ_SLOT_JUMP = 2 };
@@ -204,7 +264,7 @@ SHMQ_AT(shmq_header, byte_order, 12);
 SHMQ_AT(shmq_header, uuid, 16);
 SHMQ_AT(shmq_header, segment_bytes, 32);
 SHMQ_AT(shmq_header, max_seats, 200);
-SHMQ_AT(shmq_header, seats_granted, 232);
+SHMQ_AT(shmq_header, seats_granted, 240);
 SHMQ_SIZE(shmq_header, 4 * SHMQ_LINE);
 SHMQ_AT(shmq_end, owner, 0);
 SHMQ_AT(shmq_end, sequence, 8);
@@ -218,6 +278,9 @@ SHMQ_AT(shmq_seat, items_got, SHMQ_LINE);
 SHMQ_AT(shmq_seat, base, 2 * SHMQ_LINE);
 SHMQ_SIZE(shmq_seat, 3 * SHMQ_LINE);
 SHMQ_SIZE(shmq_views, SHMQ_LINE);
+SHMQ_SIZE(shmq_group, 2 * SHMQ_LINE);
+SHMQ_SIZE(shmq_hold, SHMQ_LINE);
+SHMQ_AT(shmq_stream, groups, SHMQ_LINE);
 SHMQ_AT(shmq_slot, stamp, 0);
 SHMQ_SIZE(shmq_slot, 24);
 SHMQ_SIZE(shmq_block_ref, 16);
@@ -261,20 +324,26 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(header, max_blocks, "blocks that may exist"),
     SHMQ_FIELD(header, created_realtime_ns, "when it was made, CLOCK_REALTIME"),
     SHMQ_FIELD(header, views_offset, "where the table of views begins"),
+    SHMQ_FIELD(header, stream_offset, "where a stream's table begins; 0: a queue, which has one head"),
+    SHMQ_FIELD(header, ungrouped, "stream without groups: 0 holds what is put, 1 keeps the last of it"),
     SHMQ_FIELD(header, checksum, "CRC-32 of the fields before it but for the magic"),
-    SHMQ_FIELD(header, head_count, "heads in use"),
     SHMQ_FIELD(header, seats_granted, "seats that were ever granted: how far to look (grows)"),
     SHMQ_FIELD(end, owner, "who moves this end now: tag of a seat, and flags of sleepers"),
     SHMQ_FIELD(end, sequence, "next position; stored by the owner, release"),
     SHMQ_FIELD(end, high_water_mark, "tail: most items ever in the ring"),
-    SHMQ_FIELD(end, gate, "index of the end that this one may not pass"),
-    SHMQ_FIELD(end, state, "bits: 1 open, 2 shut down, 4 polled (head), 8 poll armed, 16 unsettled (tail)"),
-    SHMQ_FIELD(end, place, "in regions: where `sequence` is; the entry that names it counts"),
+    SHMQ_FIELD(end, state,
+               "bits: 1 open, 2 shut down, 4 polled (head), 8 poll armed, 16 unsettled (tail), 32 followed"
+               " (group), 64 written (tail); above 255, of a group: how often it was opened"),
+    SHMQ_FIELD(end, place,
+               "in regions: where `sequence` is; of a group: how many items it lost until then; the"
+               " entry that names the sequence counts"),
     SHMQ_FIELD(end, bell, "futex word of those who wait for this end to move"),
+    SHMQ_FIELD(end, bell_classes, "stream: bits of the futex's bitset that may sleep on the bell; 0: all alike"),
     SHMQ_FIELD(end, batch_wake_sequence, "hint: the position a sleeping batch waits for"),
     SHMQ_FIELD(end, viewed_bytes, "pool, a hint: the sum over the rows of views"),
     SHMQ_FIELD(end, viewed_blocks, "pool, a hint: the sum over the rows of views"),
     SHMQ_FIELD(end, view_rows, "pool: rows of views whose memory is reserved; grows"),
+    SHMQ_FIELD(end, passed, "stream, head 0: no consumer begins below; it follows with `sequence`"),
     SHMQ_FIELD(class, last_freed, "hint: block of this size freed last, plus one"),
     SHMQ_FIELD(class, next_probe, "hint: where to look for a free block next"),
     SHMQ_FIELD(class, free_count, "hint: free blocks of this size"),
@@ -304,6 +373,28 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(views, items_copied, "large items that could have been, but were copied out"),
     SHMQ_FIELD(views, base_viewed, "items_viewed as it stood at the seat's grant"),
     SHMQ_FIELD(views, base_copied, "items_copied as it stood at the seat's grant"),
+    SHMQ_FIELD(group, after, "bits of the groups that must have finished an item before"),
+    SHMQ_FIELD(group, subscriber, "tag of the seat with whose process it ends; 0: it has a name"),
+    SHMQ_FIELD(group, keep_ns, "policy 2: how old an item may get before it is dropped"),
+    SHMQ_FIELD(group, joined_sequence, "where it began"),
+    SHMQ_FIELD(group, policy, "0 block, 1 lag, 2 drop"),
+    SHMQ_FIELD(group, name_bytes, "length of the name"),
+    SHMQ_FIELD(group, name, "UTF-8"),
+    SHMQ_FIELD(hold, tag, "seat of the consumer; 0: free"),
+    SHMQ_FIELD(hold, sequence, "first item that it has taken and not finished; all ones: none"),
+    SHMQ_FIELD(hold, group, "the group that it consumes for: how often it was opened, and its number"),
+    SHMQ_FIELD(stream, open, "bits of the groups that there are"),
+    SHMQ_FIELD(stream, lagging, "bits of those with policy 1"),
+    SHMQ_FIELD(stream, dropping, "bits of those with policy 2"),
+    SHMQ_FIELD(stream, followed, "bits of those that others come after"),
+    SHMQ_FIELD(stream, large_until, "sequence behind the last item in a block"),
+    SHMQ_FIELD(stream, writers_begun, "how many writers ever registered; under the tail's owner word"),
+    SHMQ_FIELD(stream, left_behind, "hint: blocks that nobody freed when they were passed"),
+    SHMQ_FIELD(stream, holds_granted, "rows of holds that were ever taken: how far to look (grows)"),
+    SHMQ_FIELD(stream, groups, "the groups"),
+    SHMQ_FIELD(stream, holds, "what consumers hold"),
+    SHMQ_FIELD(stream, writers, "tags of the seats of registered writers"),
+    SHMQ_FIELD(stream, pinners, "tags of the seats of consumers that view large items"),
     SHMQ_FIELD(slot, stamp, "2 * sequence + 1 while written, + 2 once it holds"),
     SHMQ_FIELD(slot, put_ns, "when it was put, CLOCK_MONOTONIC"),
     SHMQ_FIELD(slot, length, "payload bytes in this slot"),
@@ -318,6 +409,7 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(block, pages, "size in pages of 4096 bytes"),
     SHMQ_FIELD(block, backed, "how many of them, from the first on, have memory reserved"),
     SHMQ_FIELD(block, slot_position, "where that slot is, from the start of the slots"),
+    SHMQ_FIELD(block, pins, "stream: bits of the pinners that use it"),
 };
 #define SHMQ_FIELD_COUNT (sizeof(shmq_fields) / sizeof(shmq_fields[0]))
 
@@ -335,13 +427,15 @@ static inline uint64_t shmq_region_bytes(uint32_t index) { return SHMQ_FIRST_REG
 /* Where everything stands, from the few numbers that were chosen. 0 where it doesn't add up.
  * `region_count` of 0: as many slots as `capacity`, each for `item_size`, all of them reserved. */
 static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t item_size,
-                            uint32_t max_seats, uint64_t pool_limit_bytes, uint32_t region_count) {
+                            uint32_t max_seats, uint64_t pool_limit_bytes, uint32_t region_count,
+                            int is_stream) {
   const uint64_t limit = UINT64_C(1) << 46; /* half of what a process can address */
   uint64_t payload = item_size < sizeof(shmq_block_ref) ? sizeof(shmq_block_ref) : item_size;
   uint64_t slot_bytes, slots_end, blocks;
   if (capacity < 1 || item_size < 1 || item_size > SHMQ_MAX_ITEM_SIZE || max_seats < 1 ||
       max_seats > SHMQ_MAX_SEATS || pool_limit_bytes > limit || region_count > SHMQ_MAX_REGIONS ||
-      capacity > SHMQ_UNBOUNDED || shmq_region_start(region_count) > limit)
+      capacity > SHMQ_UNBOUNDED || shmq_region_start(region_count) > limit ||
+      (is_stream && region_count > 0))
     return 0;
   if (region_count > 0) {
     if (item_size > SHMQ_FIRST_BACKED / 4) return 0;
@@ -362,6 +456,8 @@ static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t ite
   header->region_count = region_count;
   header->seats_offset =
       shmq_round_up(header->regions_offset + region_count * sizeof(shmq_region), SHMQ_LINE);
+  header->stream_offset = is_stream ? header->seats_offset : 0;
+  if (is_stream) header->seats_offset += shmq_round_up(sizeof(shmq_stream), SHMQ_LINE);
   header->slots_offset =
       shmq_round_up(header->seats_offset + (uint64_t)max_seats * sizeof(shmq_seat), SHMQ_PAGE);
   slots_end = header->slots_offset + (region_count > 0 ? shmq_region_start(region_count)

@@ -32,6 +32,7 @@
 #ifndef SHMQ_LOANS_H
 #define SHMQ_LOANS_H
 
+#include "floor.h"
 #include "views.h"
 
 #include <pthread.h>
@@ -56,6 +57,8 @@ typedef struct shmq_loan {
   uint32_t is_draft;
   uint32_t is_remapped;
   uint32_t is_counted; /* in viewed_bytes and viewed_blocks */
+  uint32_t pinner;     /* of a stream's block, which is pinned, not held; or SHMQ_NO_PINNER */
+  uint32_t is_written; /* pinned, and changed in place for those who come after: stays, before a fork */
 } shmq_loan;
 
 /* Guards the list and the records; never held across a call into Python. */
@@ -146,9 +149,18 @@ static inline int shmq_loan_is_plausible(const shmq_view *view, uint64_t size) {
   return size <= (uint64_t)status.st_blocks * 512;
 }
 
-/* Records a block that this seat holds, for a payload of `size` bytes: 1, or 0 where it has fewer. */
+/* Lets go of a block that was taken: held, or pinned. */
+static inline void shmq_block_let_go(const shmq_view *view, uint32_t block, uint32_t pinner) {
+  if (pinner == SHMQ_NO_PINNER)
+    shmq_block_free(view, block);
+  else
+    shmq_block_unpin(view, block, pinner);
+}
+
+/* Records a block that this seat holds, or has pinned, for a payload of `size` bytes: 1, or 0 where it
+ * has fewer. */
 static inline int shmq_loan_begin(shmq_loan *loan, shmq_view *view, uint32_t block, uint64_t size,
-                                  int is_draft) {
+                                  int is_draft, uint32_t pinner) {
   shmq_loan fresh = {0};
   *loan = fresh;
   loan->block_bytes = shmq_block_backed_bytes(view, block);
@@ -159,6 +171,7 @@ static inline int shmq_loan_begin(shmq_loan *loan, shmq_view *view, uint32_t blo
   loan->epoch = view->epoch;
   loan->block = block;
   loan->is_draft = (uint32_t)is_draft;
+  loan->pinner = pinner;
   loan->bytes = shmq_round_up(size, SHMQ_PAGE);
   pthread_mutex_lock(&shmq_loans_lock);
   loan->next = shmq_loans;
@@ -186,7 +199,7 @@ static inline int shmq_loan_lend(shmq_loan *loan) {
 static inline void shmq_loan_free_block(shmq_loan *loan) {
   if (shmq_loan_is_ours(loan)) {
     if (loan->is_counted) shmq_viewed_subtract(loan->view, loan->block_bytes);
-    shmq_block_free(loan->view, loan->block);
+    shmq_block_let_go(loan->view, loan->block, loan->pinner);
   }
   loan->is_counted = 0;
   loan->block = SHMQ_NO_BLOCK;
@@ -234,7 +247,8 @@ static inline void shmq_loan_keep(shmq_loan *loan) {
 static void shmq_loans_before_fork(void) {
   pthread_mutex_lock(&shmq_loans_lock);
   for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next)
-    if (loan->is_lent && !loan->is_draft && shmq_loan_is_ours(loan) && shmq_loan_remap(loan, 1))
+    if (loan->is_lent && !loan->is_draft && !loan->is_written && shmq_loan_is_ours(loan) &&
+        shmq_loan_remap(loan, 1))
       shmq_loan_free_block(loan);
 }
 

@@ -25,6 +25,7 @@
 #ifndef SHMQ_RING_H
 #define SHMQ_RING_H
 
+#include "groups.h"
 #include "regions.h"
 
 /* One item to put, encoded. */
@@ -49,11 +50,25 @@ typedef struct {
 /* Blocks: see blocks.h. */
 static inline int shmq_block_ref_is_sound(const shmq_view *view, const shmq_block_ref *ref);
 static inline void shmq_block_hold(const shmq_view *view, uint32_t index);
+static inline int shmq_block_pin(const shmq_view *view, uint32_t index, uint32_t pinner,
+                                 uint64_t sequence);
 static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint64_t sequence,
                                     uint64_t slot_position);
 
+/* Of a group that may be overrun, whose head is at `sequence`: where it begins now. */
+static inline uint64_t shmq_begin_after_lapse(const shmq_view *view, uint64_t sequence) {
+  /* acquire: pairs with the store in shmq_floor_raise. */
+  uint64_t passed = load_acquire(&shmq_head(view)->passed);
+  return (int64_t)(passed - sequence) > 0 ? passed : sequence;
+}
+
 /* Is there room for `count` items? From the words alone; for whoever decides whether to sleep. */
 static inline int shmq_has_room(const shmq_view *view, uint64_t count) {
+  if (view->stream != NULL) {
+    shmq_end *slowest;
+    uint64_t needed = shmq_needed_gone(view, count);
+    return (int64_t)(shmq_gate_of_floor(view, needed, &slowest) - needed) >= 0;
+  }
   /* acquire, head first: it only grows, so an old head can only say "full" too often. Pairs with
    * the release store of head in shmq_try_take. */
   uint64_t head = load_acquire(&shmq_head(view)->sequence);
@@ -61,7 +76,13 @@ static inline int shmq_has_room(const shmq_view *view, uint64_t count) {
   return tail - head + count <= view->capacity;
 }
 
-static inline int shmq_has_item(const shmq_view *view) {
+static inline int shmq_has_item(const shmq_view *view, const shmq_reader *reader) {
+  if (reader != NULL) {
+    shmq_end *slowest;
+    uint64_t sequence = load_relaxed(&reader->head->sequence); /* relaxed: a look at our own head */
+    if (reader->may_lapse) sequence = shmq_begin_after_lapse(view, sequence);
+    return (int64_t)(shmq_gate_of_group(view, reader->group, &slowest) - sequence) > 0;
+  }
   /* acquire: pairs with the release stores of the two sequences. */
   return load_acquire(&shmq_tail(view)->sequence) != load_acquire(&shmq_head(view)->sequence);
 }
@@ -146,9 +167,12 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put_in(
     slot->kind = record->kind;
     slot->flags = record->flags;
     copy_in(slot + 1, record->data, record->length);
-    if (__builtin_expect(record->flags & SHMQ_SLOT_IN_BLOCK, 0))
+    if (__builtin_expect(record->flags & SHMQ_SLOT_IN_BLOCK, 0)) {
       shmq_block_queue(view, ((const shmq_block_ref *)record->data)->block, sequence + i,
                        (uint64_t)(at - view->slots));
+      /* relaxed: before the commit, which whoever raises the floor past it has seen. */
+      if (view->stream != NULL) store_relaxed(&view->stream->large_until, sequence + i + 1);
+    }
     bytes += record->item_bytes;
     /* release: the slot's content before the stamp that vouches for it. */
     store_release(&slot->stamp, 2 * (sequence + i) + 2);
@@ -219,28 +243,49 @@ static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_vie
  * Sets view->trim_is_due where shmq_ring_trim should be called now, which may take a while.
  * Without a buffer, what is taken is not copied: it is discarded.
  * An item in a block comes alone, if it has no more than `block_bytes`: OK with taken[0].block, which
- * is the caller's from then on, with the payload still in it. */
+ * is the caller's from then on, with the payload still in it.
+ *
+ * From a group (`reader`) also RENEW. A block is pinned then, not held; NEED if the reader has no
+ * pinner. Of a group that may be overrun, each slot is read like a seqlock: what was copied counts if
+ * the stamp still holds. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
-    const int in_regions, shmq_view *view, uint64_t max_items, uint8_t *buffer,
-    uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
-  shmq_end *head = shmq_head(view);
-  shmq_cursor *cursor = &view->consumer;
+    const int in_regions, const int of_group, shmq_view *view, shmq_reader *reader,
+    uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, uint64_t block_bytes,
+    shmq_taken *taken, uint64_t *count) {
+  shmq_end *head = of_group ? reader->head : shmq_head(view);
+  shmq_cursor *cursor = of_group ? &reader->cursor : &view->consumer;
+  shmq_end *slowest;
   if (!shmq_end_try_acquire(view, head)) return SHMQ_BUSY;
 
   /* relaxed: only the owner stores it, and we are the owner (ordered by the owner word). */
-  uint64_t sequence = load_relaxed(&head->sequence);
+  const uint64_t begun = load_relaxed(&head->sequence);
+  uint64_t sequence = begun;
   uint32_t state = load_relaxed(&head->state); /* relaxed: as above */
+  if (of_group && __builtin_expect(state != reader->state || reader->epoch != view->epoch, 0)) {
+    shmq_end_release(head);
+    return SHMQ_RENEW;
+  }
+  if (of_group && reader->may_lapse) sequence = shmq_begin_after_lapse(view, sequence);
   uint64_t depth = cursor->gate_sequence - sequence;
-  if (__builtin_expect(state & SHMQ_END_SHUT, 0)) {
+  if (!of_group && __builtin_expect(state & SHMQ_END_SHUT, 0)) {
     shmq_end_release(head);
     return SHMQ_SHUTDOWN;
   }
   if (depth - 1 >= view->capacity || depth < max_items) {
     /* acquire: pairs with the commit in shmq_try_put: the slots up to tail are complete (I3). */
-    cursor->gate_sequence = load_acquire(&shmq_tail(view)->sequence);
+    cursor->gate_sequence = of_group && reader->is_behind
+                                ? shmq_gate_of_group(view, reader->group, &slowest)
+                                : load_acquire(&shmq_tail(view)->sequence);
     depth = cursor->gate_sequence - sequence;
     if (depth - 1 >= view->capacity) {
-      shmq_status why = depth == 0 ? shmq_why_empty(view, sequence) : SHMQ_CORRUPT;
+      /* A group that began behind those it comes after waits for them. */
+      int is_empty = depth == 0 || (of_group && (int64_t)depth < 0);
+      if (of_group && !is_empty && reader->may_lapse &&
+          shmq_begin_after_lapse(view, sequence) != sequence) {
+        shmq_end_release(head);
+        return SHMQ_BUSY; /* the floor was raised in between, and the tail is a lap ahead */
+      }
+      shmq_status why = is_empty ? shmq_why_empty(view, sequence) : SHMQ_CORRUPT;
       int is_large = why != SHMQ_CORRUPT && shmq_head_is_in_larger_region(view, sequence);
       shmq_end_release(head);
       if (is_large) store_relaxed(&view->trim_is_due, 1); /* relaxed: private, as below */
@@ -273,6 +318,13 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     }
     const shmq_slot *slot = (const shmq_slot *)at;
     shmq_taken *item = &taken[done];
+    const uint64_t stamp = 2 * (sequence + done) + 2;
+    int is_pinned = 0;
+    /* relaxed: as below; a sanity check, not a synchronisation (I5); of a group that may be overrun the
+     * beginning of a seqlock's read. */
+    int is_sound = load_relaxed(&slot->stamp) == stamp;
+    /* acquire: the stamp, then the rest; pairs with the fence in shmq_try_put. */
+    if (of_group && reader->may_lapse) fence_acquire();
     /* Read once: whatever a scribbler does meanwhile, we check the value that we use. */
     uint32_t length = load_relaxed(&slot->length); /* relaxed: complete, by the acquire of tail */
     uint16_t flags = load_relaxed(&slot->flags);   /* relaxed: as above */
@@ -281,9 +333,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     item->offset = used;
     item->length = length;
     if (in_regions) step = shmq_record_bytes(length);
-    /* relaxed: as above; a sanity check, not a synchronisation (I5). */
-    if (__builtin_expect(length > view->slot_payload_bytes ||
-                             load_relaxed(&slot->stamp) != 2 * (sequence + done) + 2, 0)) {
+    if (__builtin_expect(length > view->slot_payload_bytes || !is_sound, 0)) {
       status = SHMQ_CORRUPT;
     } else if (__builtin_expect(flags & SHMQ_SLOT_IN_BLOCK, 0)) {
       if (done > 0) break;
@@ -291,12 +341,19 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
       copy_out(&ref, slot + 1, sizeof(ref));
       item->length = ref.length;
       item->block = ref.block;
-      if (length != sizeof(ref) || !shmq_block_ref_is_sound(view, &ref))
+      /* acquire: the reference, then the stamp; as below. */
+      if (of_group && reader->may_lapse) fence_acquire();
+      if (length != sizeof(ref) || !shmq_block_ref_is_sound(view, &ref) ||
+          (of_group && load_relaxed(&slot->stamp) != stamp)) /* relaxed: see the fence */
         status = SHMQ_CORRUPT;
-      else if (ref.length > block_bytes)
+      else if (ref.length > block_bytes || (of_group && reader->pinner == SHMQ_NO_PINNER))
         status = SHMQ_NEED;
-      else
+      else if (!of_group)
         shmq_block_hold(view, ref.block);
+      else if (shmq_block_pin(view, ref.block, reader->pinner, sequence))
+        is_pinned = 1;
+      else
+        status = SHMQ_CORRUPT;
       max_items = 1;
     } else if (length > buffer_bytes - used) {
       if (done > 0) break;
@@ -304,6 +361,17 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     } else {
       if (buffer != NULL) copy_out(buffer + used, slot + 1, length);
       used += length;
+    }
+    if (of_group && reader->may_lapse && !is_pinned) {
+      fence_acquire(); /* acquire: what was read, then the stamp; pairs as the one above */
+      /* relaxed: see the fence. A block that was not to be pinned is overrun as well. */
+      if (__builtin_expect(load_relaxed(&slot->stamp) != stamp || status == SHMQ_CORRUPT, 0)) {
+        status = SHMQ_CORRUPT;
+        if (done == 0 && shmq_begin_after_lapse(view, sequence) != sequence) {
+          shmq_end_release(head);
+          return SHMQ_BUSY; /* overrun while it was read: begin again, further on */
+        }
+      }
     }
     if (__builtin_expect(status == SHMQ_NEED, 0)) {
       shmq_end_release(head);
@@ -345,6 +413,15 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     store_relaxed(&seat->last_get_ns, coarse_now_ns());
   }
 
+  if (of_group && reader->may_lapse)
+    shmq_set_place(head, begun, sequence + done,
+                   shmq_group_lapped(head, begun) + (sequence - begun));
+  /* release: what was done to the items before, as in shmq_hold_end; the commit orders it before what
+   * it holds back. */
+  if (of_group && reader->hold != NULL &&
+      /* relaxed: our own row. */
+      (!reader->takes_more || load_relaxed(&reader->hold->sequence) == UINT64_MAX))
+    store_release(&reader->hold->sequence, sequence);
   /* The commit. release: the copies out before head (I3); pairs with the acquire load of head in
    * shmq_try_put. */
   store_release(&head->sequence, sequence + done);
@@ -359,10 +436,29 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
 static inline __attribute__((always_inline)) shmq_status shmq_try_take(
     shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
     uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
-  return view->region_count > 0 ? shmq_try_take_in(1, view, max_items, buffer, buffer_bytes,
+  return view->region_count > 0 ? shmq_try_take_in(1, 0, view, NULL, max_items, buffer, buffer_bytes,
                                                    block_bytes, taken, count)
-                                : shmq_try_take_in(0, view, max_items, buffer, buffer_bytes,
+                                : shmq_try_take_in(0, 0, view, NULL, max_items, buffer, buffer_bytes,
                                                    block_bytes, taken, count);
+}
+
+/* The same from the head of a group. */
+static inline __attribute__((always_inline)) shmq_status shmq_try_take_of_group(
+    shmq_view *view, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
+    uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
+  return shmq_try_take_in(0, 1, view, reader, max_items, buffer, buffer_bytes, block_bytes, taken,
+                          count);
+}
+
+/* From either: without a reader, from the head of a queue. */
+static inline shmq_status shmq_try_take_from(shmq_view *view, shmq_reader *reader, uint64_t max_items,
+                                             uint8_t *buffer, uint64_t buffer_bytes,
+                                             uint64_t block_bytes, shmq_taken *taken,
+                                             uint64_t *count) {
+  if (reader == NULL)
+    return shmq_try_take(view, max_items, buffer, buffer_bytes, block_bytes, taken, count);
+  return shmq_try_take_of_group(view, reader, max_items, buffer, buffer_bytes, block_bytes, taken,
+                                count);
 }
 
 /* When the oldest item was put; 0 when there is none. Takes no lock: a seqlock read of the slot. It

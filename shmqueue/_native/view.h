@@ -26,6 +26,8 @@ typedef enum {
   SHMQ_UNFINISHED = 9,  /* items without their task_done */
   SHMQ_GROW = 10,       /* the ring needs more memory for it */
   SHMQ_ASK = 11,        /* more memory than the caller has allowed: see shmq_reserve */
+  SHMQ_RENEW = 12,      /* the group is not as this consumer knows it: see shmq_reader_renew */
+  SHMQ_GONE = 13,       /* the group was removed */
   SHMQ_NO_MEMORY = -1,  /* shared memory is exhausted */
   SHMQ_CORRUPT = -2,    /* the segment contradicts itself */
   SHMQ_FOREIGN = -3,    /* not one of ours */
@@ -45,6 +47,23 @@ typedef struct {
   uint64_t room_end;      /* tail in regions: up to here a slot may end, if `next_slot` is right */
   time_t second;          /* head only: when last_get_ns was stored last */
 } shmq_cursor;
+
+/* A consumer of a group, as far as its process is concerned. The cursor is guarded by the owner word
+ * of the group's head; the rest is changed by one thread at a time, between two takes. */
+typedef struct {
+  shmq_cursor cursor;
+  shmq_end *head;
+  uint64_t epoch;      /* of the process that it was made, or renewed, in */
+  uint32_t group;
+  uint32_t state;      /* of the head, as it must be: another is another group */
+  uint32_t may_lapse;  /* the policy is not to block */
+  uint32_t is_behind;  /* it comes after other groups */
+  uint32_t takes_more; /* what it takes now comes to what it holds already: a batch goes on */
+  uint32_t pinner;     /* SHMQ_NO_PINNER, or its number among those who view large items */
+  shmq_hold *hold;     /* NULL: nobody comes after the group, so a take finishes its items */
+} shmq_reader;
+
+#define SHMQ_NO_PINNER UINT32_MAX
 
 typedef struct {
   uint8_t *base;
@@ -69,9 +88,11 @@ typedef struct {
   uint64_t slots_offset;
   uint64_t seats_offset;
   shmq_region *regions;
+  shmq_stream *stream;   /* NULL: a queue, whose consumers share head 0 */
   uint32_t region_count; /* 0: a slot has its place by its sequence */
   uint32_t max_seats;
   uint32_t max_blocks;
+  uint32_t ungrouped;
 
   /* Who this process is here: replaced in a forked child, see seats.h. */
   uint64_t tag;
@@ -106,10 +127,14 @@ typedef struct {
   _Alignas(SHMQ_LINE) shmq_cursor consumer;
 } shmq_view;
 
-static inline void shmq_view_forget_cursors(shmq_view *view) {
+static inline void shmq_cursor_forget(shmq_cursor *cursor) {
   shmq_cursor unknown = {0, UINT64_MAX, NULL, 0, 0};
-  view->producer = unknown;
-  view->consumer = unknown;
+  *cursor = unknown;
+}
+
+static inline void shmq_view_forget_cursors(shmq_view *view) {
+  shmq_cursor_forget(&view->producer);
+  shmq_cursor_forget(&view->consumer);
 }
 
 /* Is this header one that this build made, and does it add up? `file_bytes` is the file's size. */
@@ -126,7 +151,7 @@ static inline shmq_status shmq_header_check(const shmq_header *header, uint64_t 
   plan = *header;
   if (shmq_header_checksum(plan) != plan.checksum) return SHMQ_CORRUPT;
   if (!shmq_plan(&plan, header->capacity, header->item_size, header->max_seats,
-                 header->pool_limit_bytes, header->region_count) ||
+                 header->pool_limit_bytes, header->region_count, header->stream_offset != 0) ||
       memcmp(&plan, header, offsetof(shmq_header, checksum)) != 0)
     return SHMQ_CORRUPT;
   if (file_bytes < header->segment_bytes) return SHMQ_TRUNCATED;
@@ -148,6 +173,8 @@ static inline void shmq_view_set(shmq_view *view, uint8_t *base, const shmq_head
                                                : header->capacity * header->slot_bytes;
   view->regions = (shmq_region *)(base + header->regions_offset);
   view->region_count = header->region_count;
+  view->stream = header->stream_offset == 0 ? NULL : (shmq_stream *)(base + header->stream_offset);
+  view->ungrouped = header->ungrouped;
   view->pool_limit_bytes = header->pool_limit_bytes;
   view->views_offset = header->views_offset;
   view->blocks_offset = header->blocks_offset;

@@ -11,6 +11,7 @@
 
 #include "done.h"
 #include "growth.h"
+#include "writers.h"
 
 #define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
 #define SHMQ_SPIN_HALVINGS 3u
@@ -29,11 +30,14 @@ typedef struct {
   uint64_t count;        /* slots wanted: more than 1 for a batch */
   uint64_t target;       /* who joins: the tail when it began */
   const uint32_t *closed; /* set by whoever closes the handle */
+  shmq_reader *reader;   /* of a consumer of a group; NULL: of a queue, or a producer */
   shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
   shmq_status why;       /* FULL, EMPTY, UNFINISHED or BUSY */
   shmq_end *bell_end;    /* the end whose bell it slept on for a single item, if it did */
+  shmq_status bell_why;  /* and what for */
   shmq_end *owner_end;   /* the end on whose owner word it slept, if it did */
   int slept;
+  int is_written; /* all writers had finished, when it was about to sleep */
   int saw_shut; /* and made the attempt that it was worth */
   uint32_t growth_is_refused; /* the machine has no more memory for the ring */
   unsigned counted; /* the states that this call was counted for, as bits */
@@ -41,14 +45,35 @@ typedef struct {
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
                                     const uint32_t *closed) {
-  shmq_waiter fresh = {deadline_ns, 0, 0, SHMQ_SLEEP_SHORT, count, 0, closed, NULL, SHMQ_OK, NULL, NULL, 0, 0, 0, 0};
+  shmq_waiter fresh = {0};
+  fresh.deadline_ns = deadline_ns;
+  fresh.sleep_ns = SHMQ_SLEEP_SHORT;
+  fresh.count = count;
+  fresh.closed = closed;
   *waiter = fresh;
+}
+
+/* In a stream: is the end that is waited for not the one that gates us, or not any more? */
+static inline int shmq_waits_elsewhere(const shmq_view *view, const shmq_waiter *waiter) {
+  shmq_end *slowest = waiter->end;
+  if (waiter->why == SHMQ_FULL) {
+    uint64_t needed = shmq_needed_gone(view, waiter->count);
+    if ((int64_t)(shmq_gate_of_floor(view, needed, &slowest) - needed) >= 0) return 1;
+  } else if (waiter->reader != NULL) {
+    /* acquire: as in shmq_reader_renew. */
+    if (load_acquire(&waiter->reader->head->state) != waiter->reader->state) return 1;
+    shmq_gate_of_group(view, waiter->reader->group, &slowest);
+  }
+  return slowest != waiter->end;
 }
 
 /* Is it worth another attempt? */
 static inline int shmq_may_go_on(const shmq_view *view, const shmq_waiter *waiter) {
+  if (view->stream != NULL && (waiter->why == SHMQ_FULL || waiter->why == SHMQ_EMPTY))
+    return (waiter->why == SHMQ_EMPTY && shmq_has_item(view, waiter->reader)) ||
+           shmq_waits_elsewhere(view, waiter);
   if (waiter->why == SHMQ_FULL) return shmq_has_room(view, waiter->count);
-  if (waiter->why == SHMQ_EMPTY) return shmq_has_item(view);
+  if (waiter->why == SHMQ_EMPTY) return shmq_has_item(view, NULL);
   if (waiter->why == SHMQ_UNFINISHED) return shmq_was_done(view, waiter->target);
   return (load_relaxed(&waiter->end->owner) & SHMQ_TAG) == 0; /* relaxed: a look before a CAS */
 }
@@ -101,6 +126,37 @@ static inline int shmq_spin(shmq_view *view, const shmq_waiter *waiter) {
   return 0;
 }
 
+/* With which bits of the futex's bitset a waiter sleeps. */
+static inline uint32_t shmq_waiter_class(const shmq_waiter *waiter) {
+  if (waiter->count > 1) return SHMQ_WAKE_BATCH;
+  return waiter->reader == NULL ? SHMQ_WAKE_ONE_ITEM : shmq_group_class(waiter->reader->group);
+}
+
+/* In a stream, before it sleeps on another bell than before: a wake-up that came to it there is passed on,
+ * whatever there is to do, for all who sleep there wait for the wrong end. */
+static inline void shmq_leave_bell(shmq_waiter *waiter) {
+  if (waiter->bell_end == NULL || waiter->bell_end == waiter->end) return;
+  shmq_end_flag(waiter->bell_end, SHMQ_AWAITED);
+  futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
+}
+
+/* In a stream, before a sleep: until when the answer can't change by itself. */
+static inline uint64_t shmq_stream_look_again_ns(const shmq_view *view, const shmq_waiter *waiter,
+                                                 uint64_t now) {
+  const shmq_end *heads = shmq_head(view) + 1;
+  if (waiter->why != SHMQ_FULL || waiter->end < heads || waiter->end >= heads + SHMQ_MAX_GROUPS)
+    return SHMQ_NO_DEADLINE;
+  const uint32_t group = (uint32_t)(waiter->end - heads);
+  /* relaxed, all: what it comes to is when to look again. */
+  if (!(load_relaxed(&view->stream->dropping) & shmq_group_bit(group))) return SHMQ_NO_DEADLINE;
+  uint64_t sequence = load_relaxed(&waiter->end->sequence);
+  uint64_t floor = load_relaxed(&shmq_head(view)->sequence);
+  if ((int64_t)(floor - sequence) > 0) sequence = floor;
+  const shmq_slot *slot = (const shmq_slot *)shmq_slot_at(view, sequence);
+  uint64_t due = load_relaxed(&slot->put_ns) + load_relaxed(&view->stream->groups[group].keep_ns);
+  return due > now + SHMQ_MS ? due : now + SHMQ_MS;
+}
+
 /* One bounded sleep. OK, or INTERRUPTED. */
 static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter, uint64_t now,
                                      uint64_t deadline) {
@@ -134,6 +190,15 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
   }
   shmq_end_flag(waiter->end, batch ? SHMQ_BATCH_AWAITED : SHMQ_AWAITED);
   if (shmq_may_go_on(view, waiter)) return SHMQ_OK;
+  if (view->stream != NULL && waiter->why != SHMQ_UNFINISHED) {
+    uint64_t look_again = shmq_stream_look_again_ns(view, waiter, now);
+    if (look_again < until) until = look_again;
+    uint64_t begun;
+    int was_written = waiter->is_written;
+    waiter->is_written = waiter->why == SHMQ_EMPTY && shmq_all_written(view, &begun);
+    /* Once: where the tail's word is in use, its holder is waited for asleep. */
+    if (waiter->is_written && !was_written) return SHMQ_OK;
+  }
   /* acquire: who shuts the tail rings the bell afterwards, which the futex compares; if that came
    * before our look at the bell, the state is seen here. */
   if (waiter->why != SHMQ_UNFINISHED && load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT &&
@@ -144,8 +209,12 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
   /* relaxed: whoever sets it rings the bells afterwards, which the futex compares. */
   if (load_relaxed(waiter->closed)) return SHMQ_CLOSED;
   waiter->slept = 1;
-  if (!batch) waiter->bell_end = waiter->end;
-  result = futex_wait(&waiter->end->bell, bell, until, batch ? SHMQ_WAKE_BATCH : SHMQ_WAKE_ONE_ITEM);
+  if (!batch) {
+    shmq_leave_bell(waiter);
+    waiter->bell_end = waiter->end;
+    waiter->bell_why = waiter->why;
+  }
+  result = futex_wait(&waiter->end->bell, bell, until, shmq_waiter_class(waiter));
   if (result == ETIMEDOUT && waiter->sleep_ns < SHMQ_SLEEP_IDLE) {
     waiter->sleep_ns *= 2;
     if (waiter->sleep_ns > SHMQ_SLEEP_IDLE) waiter->sleep_ns = SHMQ_SLEEP_IDLE;
@@ -186,12 +255,12 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
   if (waiter->started_ns == 0) return;
   shmq_waiter_account(view, waiter, now_ns());
   if (waiter->bell_end != NULL) {
-    waiter->why = waiter->bell_end == shmq_head(view)   ? SHMQ_FULL
-                  : waiter->bell_end == shmq_tail(view) ? SHMQ_EMPTY
-                                                        : SHMQ_UNFINISHED;
+    waiter->why = waiter->bell_why;
+    waiter->end = waiter->bell_end;
     waiter->count = 1;
     shmq_end_flag(waiter->bell_end, SHMQ_AWAITED);
-    if (shmq_may_go_on(view, waiter)) futex_wake(&waiter->bell_end->bell, 1, SHMQ_WAKE_ONE_ITEM);
+    if (shmq_may_go_on(view, waiter))
+      futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
   }
   if (waiter->owner_end == NULL) return;
   /* Who is woken on an owner word takes it, most likely, and rings when it lets go. It may have done
@@ -235,12 +304,26 @@ static inline uint64_t shmq_asked_bytes(const shmq_view *view) {
 /* ---- the calls: an attempt, and the wait between attempts --------------------------------------
  * They return what the attempt or the wait said last; INTERRUPTED means: call again. */
 
+/* After an attempt to put in a stream answered FULL: OK when it is worth another one; else FULL or BUSY,
+ * and the end to wait for. A dead subscriber gates nobody. */
+static inline shmq_status shmq_make_room_in_stream(const shmq_view *view, uint64_t count,
+                                                   shmq_end **end) {
+  for (;;) {
+    shmq_status status = shmq_floor_raise(view, shmq_needed_gone(view, count), end);
+    if (status != SHMQ_FULL || !shmq_group_bury(view, *end)) return status;
+  }
+}
+
 static shmq_status shmq_put(shmq_view *view, const shmq_record *records, uint64_t count,
                             shmq_waiter *waiter) {
   for (;;) {
     shmq_growth growth = {0, waiter->growth_is_refused, 0};
     shmq_status status = shmq_try_put(view, records, count, &growth);
     shmq_end *end = status == SHMQ_FULL ? shmq_head(view) : shmq_tail(view);
+    if (status == SHMQ_FULL && view->stream != NULL) {
+      status = shmq_make_room_in_stream(view, count, &end);
+      if (status == SHMQ_OK) continue;
+    }
     if (status == SHMQ_GROW && waiter->growth_is_refused) return SHMQ_NO_MEMORY;
     if (status == SHMQ_GROW) {
       status = shmq_ring_grow(view, &growth);
@@ -259,20 +342,68 @@ static inline shmq_status shmq_await_room(shmq_view *view, shmq_waiter *waiter) 
     /* acquire: as any look at a state that may be the last. */
     if (load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT) return SHMQ_SHUTDOWN;
     if (shmq_has_room(view, waiter->count)) return SHMQ_OK;
-    shmq_status status = shmq_wait(view, waiter, SHMQ_FULL, shmq_head(view));
+    shmq_status status = SHMQ_FULL;
+    shmq_end *end = shmq_head(view);
+    if (view->stream != NULL) {
+      status = shmq_make_room_in_stream(view, waiter->count, &end);
+      if (status == SHMQ_OK) continue;
+      if (status != SHMQ_FULL && status != SHMQ_BUSY) return status;
+    }
+    status = shmq_wait(view, waiter, status, end);
     if (status != SHMQ_OK) return status;
   }
+}
+
+/* If all writers of the stream have finished: shuts it. 1 if that was done, or is another's to do. */
+static inline int shmq_end_written(const shmq_view *view) {
+  shmq_end *tail = shmq_tail(view);
+  uint64_t begun;
+  if (!shmq_all_written(view, &begun)) return 0;
+  if (!shmq_end_try_acquire(view, tail) &&
+      !(shmq_end_evict_dead(view, tail) && shmq_end_try_acquire(view, tail)))
+    return 0;
+  int is_shut = shmq_shut_written(view, begun);
+  shmq_end_release(tail);
+  if (is_shut) shmq_stream_ring_all(view);
+  return 1;
+}
+
+/* After an attempt to take from a group answered EMPTY: the end to wait for; or NULL, when the stream has
+ * come to its end, or the dead held it back: then it is worth another attempt. */
+static inline shmq_end *shmq_await_group(shmq_view *view, shmq_waiter *waiter) {
+  shmq_end *slowest;
+  uint64_t gate = shmq_gate_of_group(view, waiter->reader->group, &slowest);
+  /* relaxed: a look; it is moved by others. */
+  if (slowest != shmq_tail(view) && load_relaxed(&slowest->sequence) != gate &&
+      shmq_holds_bury(view, (uint32_t)(slowest - shmq_head(view)) - 1))
+    return NULL;
+  if ((waiter->is_written || waiter->deadline_ns == 0) && shmq_end_written(view)) return NULL;
+  return slowest;
 }
 
 static shmq_status shmq_take(shmq_view *view, uint64_t max_items, uint8_t *buffer,
                              uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
                              uint64_t *count, shmq_waiter *waiter) {
   for (;;) {
-    shmq_status status =
-        shmq_try_take(view, max_items, buffer, buffer_bytes, block_bytes, taken, count);
+    shmq_reader *reader = waiter->reader;
+    shmq_status status = shmq_try_take_from(view, reader, max_items, buffer, buffer_bytes, block_bytes,
+                                            taken, count);
+    shmq_end *end = status == SHMQ_EMPTY ? shmq_tail(view) : shmq_head(view);
+    /* Who asks for more has finished what it had. */
+    if (status != SHMQ_OK && reader != NULL && !reader->takes_more)
+      shmq_reader_finish(view, reader);
+    if (status == SHMQ_RENEW) {
+      status = shmq_reader_renew(view, reader);
+      if (status == SHMQ_OK) continue;
+      return status;
+    }
     if (status != SHMQ_EMPTY && status != SHMQ_BUSY) return status;
-    status = shmq_wait(view, waiter, status,
-                       status == SHMQ_EMPTY ? shmq_tail(view) : shmq_head(view));
+    if (reader != NULL) {
+      end = reader->head;
+      if (status == SHMQ_EMPTY) end = shmq_await_group(view, waiter);
+      if (end == NULL) continue;
+    }
+    status = shmq_wait(view, waiter, status, end);
     if (status != SHMQ_OK) return status;
   }
 }

@@ -16,7 +16,8 @@ SECOND_LOOK = """\
 """
 PASS_ON = """\
     shmq_end_flag(waiter->bell_end, SHMQ_AWAITED);
-    if (shmq_may_go_on(view, waiter)) futex_wake(&waiter->bell_end->bell, 1, SHMQ_WAKE_ONE_ITEM);
+    if (shmq_may_go_on(view, waiter))
+      futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
 """
 
 

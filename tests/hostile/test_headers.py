@@ -28,7 +28,7 @@ OWN_REFUSALS = {
     "layout_version": errors.SegmentVersionError,
     "byte_order": errors.SegmentVersionError,
 }
-NOT_COVERED = ("head_count", "seats_granted", "reserved")
+NOT_COVERED = ("seats_granted", "reserved")
 
 # As much as a process may map or take beyond what it has: more than one small segment needs.
 ADDRESS_BYTES = 1 << 30
@@ -134,7 +134,7 @@ def _lies(path):
                 with open(path.with_name(path.name + ".lie"), "w+b") as file:
                     os.unlink(file.name)
                     os.ftruncate(file.fileno(), 1 << 30)
-                    format_segment(file.fileno(), *geometry, 1, b"", bytes(16), 0)
+                    format_segment(file.fileno(), *geometry, False, 0, 1, b"", bytes(16), 0)
                     file.seek(0)
                     found.append(file.read(HEADER))
     assert sound not in found

@@ -189,7 +189,7 @@ static int newcomer_sweeps(scene *of, shmq_view *newcomer) {
   /* What is due by its sweep, is due by ours. */
   if (newcomer->trim_is_due) of->view.trim_is_due = 1;
   const shmq_end *tail = shmq_tail(&of->view);
-  return check_polling(of, shmq_has_item(&of->view) || is_shut(tail));
+  return check_polling(of, shmq_has_item(&of->view, NULL) || is_shut(tail));
 }
 
 /* ---- others who wait meanwhile ------------------------------------------------------------------- */

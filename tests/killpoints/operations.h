@@ -183,7 +183,8 @@ static shmq_status view_item(actor *who) {
   if (status != SHMQ_OK) return status;
   const shmq_taken *item = &who->taken[0];
   if (item->block == SHMQ_NO_BLOCK) return SHMQ_OK;
-  if (!shmq_loan_begin(&who->loan, view, item->block, item->length, 0)) return SHMQ_CORRUPT;
+  if (!shmq_loan_begin(&who->loan, view, item->block, item->length, 0, SHMQ_NO_PINNER))
+    return SHMQ_CORRUPT;
   if (!shmq_loan_lend(&who->loan)) return SHMQ_NO_MEMORY;
   shmq_count_large(view, 1);
   who->ids[0] = item_read(shmq_loan_memory(&who->loan), item->length);
@@ -201,7 +202,8 @@ static shmq_status reserve_item(actor *who) {
   if (status != SHMQ_OK) return status;
   status = take_block(who, BLOCK_BYTES, &who->block);
   if (status != SHMQ_OK) return status;
-  if (!shmq_loan_begin(&who->loan, who->view, who->block, BLOCK_BYTES, 1)) return SHMQ_CORRUPT;
+  if (!shmq_loan_begin(&who->loan, who->view, who->block, BLOCK_BYTES, 1, SHMQ_NO_PINNER))
+    return SHMQ_CORRUPT;
   if (!shmq_loan_lend(&who->loan)) return SHMQ_NO_MEMORY;
   if (who->view->own_views == NULL) shmq_views_begin(who->view, 1);
   item_fill(shmq_loan_memory(&who->loan), who->first_id, BLOCK_BYTES);

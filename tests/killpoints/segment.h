@@ -89,7 +89,7 @@ static shmq_status take_seat(shmq_view *view) {
 static void make_segment(shmq_view *view, const geometry *kind, uint64_t capacity, int is_polled) {
   shmq_header header = {0};
   if (!shmq_plan(&header, capacity, kind->item_size, MAX_SEATS, POOL_PAGES * SHMQ_PAGE,
-                 kind->region_count))
+                 kind->region_count, 0))
     give_up("no segment has this geometry");
   header.created_realtime_ns = 1;
   int fd = segment_file(kind, header.segment_bytes);

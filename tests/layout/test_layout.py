@@ -49,7 +49,8 @@ class TestFields:
     def test_no_field_crosses_a_cache_line_and_each_has_a_meaning(self, structure):
         for row in _format.layout_fields():
             if row[0] == structure:
-                assert row[2] // LINE == (row[2] + row[3] - 1) // LINE
+                is_table = row[0] == "stream" and row[3] > LINE
+                assert is_table or row[2] // LINE == (row[2] + row[3] - 1) // LINE
                 assert row[4]
 
     def test_sleepers_and_movers_of_an_end_have_their_own_lines(self):
@@ -79,7 +80,7 @@ class TestHeader:
         assert raw.get("header", 0, "item_size") == 333
         assert raw.get("header", 0, "max_seats") == 5
         assert raw.get("header", 0, "serializer") == number
-        assert raw.get("header", 0, "head_count") == 1
+        assert raw.get("header", 0, "stream_offset") == 0
         assert raw.get("header", 0, "seats_granted") == 1
         assert raw.get("header", 0, "created_realtime_ns") > 10**18
 
@@ -152,8 +153,6 @@ class TestAreas:
     def test_a_new_ring_has_four_open_ends_that_nobody_holds(self, raw, geometry):
         states = [raw.get("end", end, "state") for end in range(ENDS)]
         assert states == [1] * 4 + [0] * (ENDS - 4)
-        assert raw.get("end", TAIL, "gate") == HEAD
-        assert raw.get("end", HEAD, "gate") == TAIL
         for end in (TAIL, POOL, HEAD):
             assert raw.owner(end) == 0
             assert raw.get("end", end, "sequence") == 0

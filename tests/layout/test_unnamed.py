@@ -23,7 +23,7 @@ class TestHeader:
     def test_it_is_one_of_this_layout(self, raw):
         assert raw.bytes_at(0, 8) == b"SHMQUEUE"
         assert raw.get("header", 0, "layout_version") == _format.layout_version()
-        assert raw.get("header", 0, "head_count") == 1
+        assert raw.get("header", 0, "stream_offset") == 0
         assert raw.get("header", 0, "seats_granted") == 1
 
     @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ SIZES = {
     "block_ref": 16,
     "block": 64,
     "region": 32,
+    "group": 128,
+    "hold": 64,
+    "stream": 27712,
 }
 
 
@@ -64,6 +67,7 @@ class RawSegment:
         for structure in ("end", "class", "seat", "slot", "views", "block"):
             plural = {"class": "classes", "views": "views"}.get(structure, structure + "s")
             self._bases[structure] = self.get("header", 0, plural + "_offset")
+        self._bases["stream"] = self.get("header", 0, "stream_offset")
         self._steps["slot"] = self.get("header", 0, "slot_bytes")
 
     def _place(self, structure, index, field):

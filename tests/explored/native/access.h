@@ -391,13 +391,15 @@ static uint64_t ex_narrow(uint64_t value, unsigned size) {
 static uint64_t ex_modify(const ex_request *request, ex_place place) {
   const int is_release = request->order == EX_RELEASE || request->order == EX_ACQ_REL;
   static const char *const names[] = {[ASK_EXCHANGE] = "exchange", [ASK_ADD] = "add",
-                                      [ASK_OR] = "or", [ASK_CAS] = "cas"};
+                                      [ASK_OR] = "or", [ASK_AND] = "and",
+                                      [ASK_CAS] = "cas"};
   if (options.weak && !ex_is_direct())
     ex_flush_for(running, request->at, request->size, is_release);
   const uint64_t before = ex_raw(request->at, request->size);
   uint64_t after = request->value;
   if (request->kind == ASK_ADD) after = ex_narrow(before + request->value, request->size);
   if (request->kind == ASK_OR) after = before | request->value;
+  if (request->kind == ASK_AND) after = before & request->value;
   if (request->kind == ASK_CAS && before != request->other) {
     ex_say_access("load", request->at, before, before);
     return before;
@@ -449,6 +451,11 @@ static void ex_fence(void) {
   if (options.weak && running->buffered_count > 0) running->fences++;
 }
 
+/* A full fence: what was stored is there before anything is read. */
+static void ex_drain(void) {
+  if (options.weak && !ex_is_direct()) ex_flush(running);
+}
+
 static uint64_t ex_exchange(volatile void *at, unsigned size, uint64_t value) {
   return ex_ask(ASK_EXCHANGE, at, size, value, 0, EX_ACQ_REL);
 }
@@ -462,6 +469,10 @@ static uint64_t ex_add(volatile void *at, unsigned size, uint64_t value, int ord
 
 static uint64_t ex_or(volatile void *at, unsigned size, uint64_t value) {
   return ex_ask(ASK_OR, at, size, value, 0, EX_ACQ_REL);
+}
+
+static uint64_t ex_and(volatile void *at, unsigned size, uint64_t value) {
+  return ex_ask(ASK_AND, at, size, value, 0, EX_ACQ_REL);
 }
 
 static int ex_cas(volatile void *at, unsigned size, void *expected, uint64_t value, int order) {

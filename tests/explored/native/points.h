@@ -13,8 +13,10 @@ static void ex_store(volatile void *at, unsigned size, uint64_t value, int order
 static uint64_t ex_exchange(volatile void *at, unsigned size, uint64_t value);
 static uint64_t ex_add(volatile void *at, unsigned size, uint64_t value, int order);
 static uint64_t ex_or(volatile void *at, unsigned size, uint64_t value);
+static uint64_t ex_and(volatile void *at, unsigned size, uint64_t value);
 static int ex_cas(volatile void *at, unsigned size, void *expected, uint64_t value, int order);
 static void ex_fence(void);
+static void ex_drain(void);
 static void ex_copy_in(void *shared, const void *from, size_t size);
 static void ex_copy_out(void *to, const void *shared, size_t size);
 
@@ -28,11 +30,13 @@ static void ex_copy_out(void *to, const void *shared, size_t size);
 #define fetch_add_release(p, v) \
   ((__typeof__(*(p)))ex_add((p), sizeof(*(p)), (uint64_t)(v), EX_RELEASE))
 #define fetch_or_acq_rel(p, v) ((__typeof__(*(p)))ex_or((p), sizeof(*(p)), (uint64_t)(v)))
+#define fetch_and_acq_rel(p, v) ((__typeof__(*(p)))ex_and((p), sizeof(*(p)), (uint64_t)(v)))
 #define cas_acquire(p, expected, v) \
   ex_cas((p), sizeof(*(p)), (expected), (uint64_t)(v), EX_ACQUIRE)
 #define cas_acq_rel(p, expected, v) \
   ex_cas((p), sizeof(*(p)), (expected), (uint64_t)(v), EX_ACQ_REL)
 #define fence_release() ex_fence()
+#define fence_seq_cst() ex_drain()
 #define fence_acquire() ((void)0) /* loads are not delayed here */
 #define copy_in(shared, from, size) ex_copy_in((shared), (from), (size))
 #define copy_out(to, shared, size) ex_copy_out((to), (shared), (size))

@@ -264,7 +264,7 @@ static void ex_format(void) {
   const uint64_t pool_bytes = (uint64_t)scenario->pool_pages * SHMQ_PAGE;
   shmq_header header = {0};
   if (!shmq_plan(&header, scenario->capacity, scenario->region_count > 0 ? 8 : EX_ITEM_BYTES,
-                 EX_SEATS, pool_bytes, scenario->region_count)) {
+                 EX_SEATS, pool_bytes, scenario->region_count, 0)) {
     fprintf(stderr, "no segment can have this geometry\n");
     exit(2);
   }

@@ -61,7 +61,7 @@ typedef struct {
 
 /* What an actor asks for: an access to shared memory, or something of the kernel. */
 typedef enum {
-  ASK_NOTHING, ASK_LOAD, ASK_STORE, ASK_EXCHANGE, ASK_ADD, ASK_OR, ASK_CAS, ASK_SLEEP, ASK_AWAKE,
+  ASK_NOTHING, ASK_LOAD, ASK_STORE, ASK_EXCHANGE, ASK_ADD, ASK_OR, ASK_AND, ASK_CAS, ASK_SLEEP, ASK_AWAKE,
   ASK_WAKE, ASK_LOCK, ASK_IS_LOCKED, ASK_UNLOCK, ASK_ALLOCATE, ASK_SIGNAL, ASK_DRAIN, ASK_POLL,
   ASK_HOLE
 } ex_ask_kind;

@@ -1,0 +1,294 @@
+# cython: binding=False
+"""The groups of a stream, for Python: joining, leaving, skipping, writers, looking."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from shmqueue._core cimport Attachment
+from shmqueue._protocol cimport (
+    SHMQ_DO_SHUT,
+    SHMQ_EMPTY,
+    SHMQ_END_HEAD0,
+    SHMQ_END_TAIL,
+    SHMQ_FULL,
+    SHMQ_GONE,
+    SHMQ_GROUP_NAME,
+    SHMQ_INTERRUPTED,
+    SHMQ_MAX_GROUPS,
+    SHMQ_MAX_WRITERS,
+    SHMQ_NEED,
+    SHMQ_NO_DEADLINE,
+    SHMQ_OK,
+    SHMQ_POLICY_BLOCK,
+    SHMQ_POLICY_DROP,
+    SHMQ_POLICY_LAG,
+    SHMQ_SHUTDOWN,
+    SHMQ_START_AT,
+    SHMQ_START_NEXT,
+    SHMQ_START_OLDEST,
+    now_ns,
+    shmq_begin_writing,
+    shmq_finish_writing,
+    shmq_group_look,
+    shmq_group_seen,
+    shmq_join_group,
+    shmq_join_wish,
+    shmq_leave_group,
+    shmq_skip,
+    shmq_snapshot_ends,
+    shmq_view_is_mine,
+    shmq_waiter,
+    shmq_waiter_end,
+    shmq_waiter_init,
+)
+from shmqueue._readers cimport Reader
+
+from shmqueue.errors import GroupRemovedError, ShutDown
+
+POLICY_BLOCK = SHMQ_POLICY_BLOCK
+POLICY_LAG = SHMQ_POLICY_LAG
+POLICY_DROP = SHMQ_POLICY_DROP
+START_NEXT = SHMQ_START_NEXT
+START_OLDEST = SHMQ_START_OLDEST
+START_AT = SHMQ_START_AT
+MAX_GROUPS = SHMQ_MAX_GROUPS
+MAX_WRITERS = SHMQ_MAX_WRITERS
+MAX_NAME_BYTES = SHMQ_GROUP_NAME
+
+# What waits here waits for an owner word, until it has it.
+cdef uint32_t _never_closed = 0
+
+
+class NoSuchStartError(ValueError):
+    """A group should begin where there is nothing any more, or not yet.
+
+    Parameters
+    ----------
+    start, oldest, newest : int
+        Sequences: the one that was asked for, and what there is.
+    """
+
+    def __init__(self, start, oldest, newest):
+        super().__init__(
+            f"start={start} is not in the ring: it holds the sequences {oldest} to {newest - 1},"
+            f" and {newest} is the next one"
+            if newest > oldest
+            else f"start={start} is not in the ring: it is empty, and {newest} is the next sequence"
+        )
+
+
+cdef int _begin(Attachment attachment, shmq_waiter *waiter) except -1:
+    if attachment.view.stream == NULL:
+        raise ValueError(f"{attachment.path} is a queue, not a stream: it has no groups")
+    if not shmq_view_is_mine(attachment.view):
+        attachment.take_seat()
+    shmq_waiter_init(waiter, SHMQ_NO_DEADLINE, 1, &_never_closed)
+    return 0
+
+
+def join(Attachment attachment not None, name, dict after, uint32_t policy, uint64_t keep_ns,
+         uint32_t start_kind, uint64_t start, bint may_open=True):
+    """Join the group of a name, opening it if there is none.
+
+    Parameters
+    ----------
+    attachment : Attachment
+    name : bytes or None
+        UTF-8; None opens a group of this process alone, which ends with it.
+    after : dict of int to int
+        The groups that it comes after: number and state of their rows.
+    policy : int
+    keep_ns : int
+        With `POLICY_DROP`.
+    start_kind, start : int
+        Where a new group begins.
+    may_open : bool, default True
+        Whether to open it if there is none.
+
+    Returns
+    -------
+    tuple of (int, bool)
+        Its number, and whether it is new.
+
+    Raises
+    ------
+    LookupError
+        If there is none and it is not to be opened, or a group that it should come after is gone.
+    NoSuchStartError
+        If there is nothing at `start`.
+    ValueError
+        If there are as many groups as can be.
+    """
+    cdef shmq_join_wish wish
+    cdef shmq_waiter waiter
+    cdef int status
+    cdef bytes text = b"" if name is None else name
+    if len(text) > SHMQ_GROUP_NAME:
+        raise ValueError(f"a group's name has at most {SHMQ_GROUP_NAME} bytes, not {len(text)}")
+    memset(&wish, 0, sizeof(wish))
+    wish.group.name = text
+    wish.group.name_bytes = len(text)
+    for other, state in after.items():
+        wish.group.after |= <uint64_t>1 << <uint32_t>other
+        wish.group.after_states[<uint32_t>other] = state
+    wish.may_open = may_open
+    wish.group.keep_ns = keep_ns
+    wish.group.start = start
+    wish.group.policy = policy
+    wish.group.is_subscriber = name is None
+    wish.start = start_kind
+    _begin(attachment, &waiter)
+    while True:
+        with nogil:
+            status = shmq_join_group(attachment.view, &wish, &waiter)
+        if status != SHMQ_INTERRUPTED:
+            break
+        attachment._look_at_signals(&waiter)
+    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
+    if status == SHMQ_EMPTY:
+        raise LookupError(f"there is no group {name!r}")
+    if status == SHMQ_GONE:
+        raise LookupError("a group that it should come after was removed, or is a subscription")
+    if status == SHMQ_NEED:
+        raise NoSuchStartError(start, wish.oldest, wish.newest)
+    if status == SHMQ_FULL:
+        raise ValueError(f"there are {SHMQ_MAX_GROUPS} groups already: remove one")
+    if status != SHMQ_OK:
+        attachment._raise_for(status)
+    return wish.index, bool(wish.is_new)
+
+
+def leave(Attachment attachment not None, uint32_t group, uint32_t state):
+    """Remove a group, as it was opened: `state` of its row.
+
+    Raises
+    ------
+    GroupRemovedError
+        If it was removed already.
+    ValueError
+        If others come after it.
+    """
+    cdef shmq_waiter waiter
+    cdef int status
+    _begin(attachment, &waiter)
+    while True:
+        with nogil:
+            status = shmq_leave_group(attachment.view, group, state, &waiter)
+        if status != SHMQ_INTERRUPTED:
+            break
+        attachment._look_at_signals(&waiter)
+    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
+    if status == SHMQ_GONE:
+        raise GroupRemovedError(f"the group was removed from the stream on {attachment.path}")
+    if status == SHMQ_FULL:
+        raise ValueError("other groups come after it: remove them first")
+    if status != SHMQ_OK:
+        attachment._raise_for(status)
+
+
+def skip(Attachment attachment not None, Reader reader not None, uint64_t keep):
+    """Skip what a group could take, but for the newest `keep`; return how many were skipped."""
+    cdef shmq_waiter waiter
+    cdef int status
+    cdef uint64_t skipped
+    _begin(attachment, &waiter)
+    while True:
+        with nogil:
+            status = shmq_skip(attachment.view, &reader.reader, keep, &skipped, &waiter)
+        if status != SHMQ_INTERRUPTED:
+            break
+        attachment._look_at_signals(&waiter)
+    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
+    if status != SHMQ_OK:
+        attachment._raise_for(status)
+    return skipped
+
+
+def begin_writing(Attachment attachment not None):
+    """Register a writer; return its number.
+
+    Raises
+    ------
+    ShutDown
+        If the stream is at its end.
+    ValueError
+        If there are too many.
+    """
+    cdef shmq_waiter waiter
+    cdef int status
+    cdef uint32_t writer = 0
+    _begin(attachment, &waiter)
+    while True:
+        with nogil:
+            status = shmq_begin_writing(attachment.view, &writer, &waiter)
+        if status != SHMQ_INTERRUPTED:
+            break
+        attachment._look_at_signals(&waiter)
+    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
+    if status == SHMQ_FULL:
+        raise ValueError(f"there are {SHMQ_MAX_WRITERS} writers already")
+    if status == SHMQ_SHUTDOWN:
+        raise ShutDown
+    if status != SHMQ_OK:
+        attachment._raise_for(status)
+    return writer
+
+
+def finish_writing(Attachment attachment not None, uint32_t writer):
+    """Finish a writer; with the last one the stream is at its end."""
+    if shmq_view_is_mine(attachment.view):
+        with nogil:
+            shmq_finish_writing(attachment.view, writer)
+
+
+def shut(Attachment attachment not None, bint immediate):
+    """End the stream for everybody; if `immediate`, its consumers get nothing any more."""
+    cdef shmq_group_seen seen
+    cdef uint32_t group
+    attachment.do(SHMQ_END_TAIL, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, &_never_closed)
+    if immediate:
+        for group in range(SHMQ_MAX_GROUPS):
+            if shmq_group_look(attachment.view, group, &seen):
+                attachment.do(SHMQ_END_HEAD0 + 1 + group, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE,
+                              &_never_closed)
+    attachment.ring_bells()
+
+
+def tail_of(Attachment attachment not None):
+    """Sequence of the next item to be put."""
+    cdef uint64_t head, tail
+    shmq_snapshot_ends(attachment.view, &head, &tail)
+    return tail
+
+
+def row_of(Attachment attachment not None, uint32_t group):
+    """What a group is like now, in items and nanoseconds; None if it is not open."""
+    cdef shmq_group_seen seen
+    if attachment.view.stream == NULL or not shmq_group_look(attachment.view, group, &seen):
+        return None
+    tail = tail_of(attachment)
+    return {
+        "index": group,
+        "state": seen.state,
+        "name": seen.group.name[: min(seen.group.name_bytes, SHMQ_GROUP_NAME)],
+        "is_subscriber": seen.group.subscriber != 0,
+        "policy": seen.group.policy,
+        "keep_ns": seen.group.keep_ns,
+        "after": seen.group.after,
+        "joined_sequence": seen.group.joined_sequence,
+        "sequence": seen.sequence,
+        "finished": seen.finished,
+        "lapped": seen.lapped,
+        "ready": max(0, <int64_t>(seen.gate - seen.sequence)),
+        "lag": max(0, <int64_t>(tail - seen.sequence)),
+        "gates_tail": bool(seen.gates_floor),
+        "oldest_age_ns": (
+            max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
+        ),
+    }
+
+
+def rows(Attachment attachment not None):
+    """What each group is like now, as `row_of`."""
+    seen = [row_of(attachment, group) for group in range(SHMQ_MAX_GROUPS)]
+    return [row for row in seen if row is not None]

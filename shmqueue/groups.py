@@ -1,0 +1,259 @@
+"""A group of a stream: consumers that see every item between them, and share them."""
+
+import contextlib
+import operator
+import os
+import time
+from collections.abc import Iterator
+from queue import Empty
+from types import TracebackType
+from typing import Any
+
+from shmqueue import _groups
+from shmqueue._consumer import Consumer
+from shmqueue._core import Attachment
+from shmqueue._readers import Reader
+from shmqueue.errors import ShutDown
+
+__all__ = ["POLICIES", "SUBSCRIBER", "Group", "name_of", "row"]
+
+NS_PER_SECOND = 1e9
+POLICIES = ("block", "lag", "drop")
+SUBSCRIBER = "subscriber-"
+
+
+def row(seen: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
+    """Return what a group is like in the words and units that users read.
+
+    Parameters
+    ----------
+    seen : dict
+        A row of `_groups.rows`.
+    names : dict of int to str
+        What the groups are called, by number.
+    """
+    age, keep = seen["oldest_age_ns"], seen["keep_ns"]
+    return {
+        "group": names[seen["index"]],
+        "policy": POLICIES[seen["policy"]] if seen["policy"] < len(POLICIES) else "unknown",
+        "drop_after_seconds": keep / NS_PER_SECOND if seen["policy"] == 2 else None,
+        "after": [name for index, name in names.items() if seen["after"] >> index & 1],
+        "next_sequence": seen["sequence"],
+        "items_got": seen["sequence"] - seen["joined_sequence"] - seen["lapped"],
+        "depth": seen["ready"],
+        "lag": seen["lag"],
+        "held": max(0, seen["sequence"] - seen["finished"]),
+        "lapped": seen["lapped"],
+        "oldest_item_age_seconds": age / NS_PER_SECOND if age is not None and seen["lag"] else None,
+        "gates_tail": seen["gates_tail"],
+    }
+
+
+def name_of(seen: dict[str, Any]) -> str:
+    """Return what a row of `_groups.rows` is called."""
+    if seen["is_subscriber"]:
+        return f"{SUBSCRIBER}{seen['index']}"
+    return str(seen["name"].decode(errors="replace"))
+
+
+class Group(Consumer):
+    """One group of a stream, as this handle consumes it; made by `Stream.group` and `subscribe`.
+
+    Each item goes to one of the group's consumers, in whatever process and thread they are, and to
+    one of every other group's. Takes as a queue does: `get`, `get_nowait`, `get_batch`; iterating
+    takes until the stream is at its end.
+
+    Where other groups come after this one, what a consumer got is finished when it asks for more,
+    or calls `done`, or closes: only then may they take it. So each thread opens its own handle.
+    Large buffers (numpy arrays and whatever else pickles its buffers out of band, from 16 KiB on)
+    are seen where they lie by all groups: read-only, unless this handle was opened with `writes`.
+
+    Attributes
+    ----------
+    name : str
+    policy : str
+        What becomes of items that this group has not taken when the ring is full.
+    """
+
+    def __init__(
+        self, attachment: Attachment, seen: dict[str, Any], label: str, writes: bool, copy: bool
+    ) -> None:
+        self._index = seen["index"]
+        self._state = seen["state"]
+        self._ends_with: int | None = None
+        self.name = name_of(seen)
+        self.policy = POLICIES[seen["policy"]]
+        self._reader = Reader(attachment, self._index, self._state, writes)
+        self._bind(attachment, label)
+        self._set_copies(copy)
+        self._read_from(self._reader)
+
+    def __repr__(self) -> str:
+        """Name, and how far behind it is."""
+        try:
+            behind = f"{self.lag()} behind"
+        except (ValueError, RuntimeError):
+            behind = "closed" if self.closed else "removed"
+        return f"<Group {self.name!r} {self.policy} {behind}>"
+
+    # ---- taking ----
+
+    def __iter__(self) -> Iterator[Any]:
+        """Take items until the stream is at its end, or this handle is closed by another thread."""
+        while True:
+            try:
+                item = self.get()
+            except ShutDown:
+                return
+            yield item
+            del item
+
+    def batches(self, max_items: int, linger: float = 0.0) -> Iterator[list[Any]]:
+        """Take what there is, again and again, until the stream is at its end.
+
+        Parameters
+        ----------
+        max_items : int
+            Most items of a batch.
+        linger : float, default 0.0
+            Seconds to wait for more, once there is something, until there are so many.
+
+        Yields
+        ------
+        list
+            1 to `max_items` items. They are finished when the next batch is asked for.
+
+        Raises
+        ------
+        ValueError
+            If one of the two makes no sense, or the handle is closed.
+        """
+        max_items = operator.index(max_items)
+        if max_items < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items}")
+        if not linger >= 0:
+            raise ValueError(f"linger must be seconds, 0 or more, not {linger}")
+        while True:
+            try:
+                batch = self.get_batch(max_items)
+            except ShutDown:
+                return
+            failure = None
+            if linger and len(batch) < max_items:
+                failure = self._linger(batch, max_items, time.monotonic() + linger)
+            yield batch
+            del batch
+            if failure is not None:
+                raise failure
+
+    def _linger(self, batch: list[Any], max_items: int, until: float) -> BaseException | None:
+        """Add to a batch; return what came in the way, which is raised once the batch was had."""
+        while len(batch) < max_items:
+            try:
+                batch += self._get_more(max_items - len(batch), until - time.monotonic())
+            except (Empty, ShutDown):
+                return None
+            except BaseException as error:
+                return error
+        return None
+
+    def done(self) -> None:
+        """Finish what this handle got, so that the groups that come after may take it.
+
+        Asking for more does the same; where no group comes after this one, there is nothing to do.
+
+        Raises
+        ------
+        ValueError
+            If the handle is closed.
+        """
+        _ = self._attachment
+        self._reader.finish()
+
+    def skip_to_latest(self) -> int:
+        """Skip all items but the newest, which is next then.
+
+        Returns
+        -------
+        int
+            How many were skipped.
+
+        Raises
+        ------
+        ValueError
+            If the handle is closed.
+        GroupRemovedError
+            If the group was removed.
+        """
+        return _groups.skip(self._attachment, self._reader, 1)
+
+    # ---- looking ----
+
+    def _seen(self) -> dict[str, Any]:
+        seen = _groups.row_of(self._attachment, self._index)
+        if seen is None or seen["state"] >> 8 != self._state >> 8:
+            raise _groups.GroupRemovedError(f"group {self.name!r} was removed")
+        return seen
+
+    def qsize(self) -> int:
+        """Return how many items this group could take at this moment; exact, and already past."""
+        return int(self._seen()["ready"])
+
+    def lag(self) -> int:
+        """Return how many items were put that this group has not taken or lost yet."""
+        return int(self._seen()["lag"])
+
+    @property
+    def lapped(self) -> int:
+        """How many items this group lost, because it was too slow for its policy."""
+        return int(self._seen()["lapped"])
+
+    # ---- ending ----
+
+    def remove(self) -> None:
+        """Remove the group from the stream, for all its consumers: their next take raises.
+
+        Raises
+        ------
+        ValueError
+            If other groups come after it, or the handle is closed.
+        GroupRemovedError
+            If it was removed already.
+        """
+        _groups.leave(self._attachment, self._index, self._state)
+
+    def close(self) -> None:
+        """Let go of the group in this handle; what it got is finished. The group stays.
+
+        Unless it is a subscription, which ends.
+        """
+        if self.closed:
+            return
+        if self._ends_with == os.getpid():
+            with contextlib.suppress(_groups.GroupRemovedError):
+                _groups.leave(self._attachment, self._index, self._state)
+        self._reader.finish()
+        super().close()
+
+    def _end_with_handle(self) -> "Group":
+        """Have the group end with this handle, in this process: it is a subscription."""
+        self._ends_with = os.getpid()
+        return self
+
+    def __del__(self) -> None:
+        """End a subscription that nobody closed: it would hold the producers back."""
+        if getattr(self, "_ends_with", None) is not None:
+            self.close()
+
+    def __enter__(self) -> "Group":
+        """Return the group itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the handle."""
+        self.close()

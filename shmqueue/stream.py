@@ -1,0 +1,504 @@
+"""Streams: one ring on which every group of consumers sees every item."""
+
+import graphlib
+import math
+from collections.abc import Iterable, Mapping
+from queue import Empty, Full
+from types import TracebackType
+from typing import Any, ClassVar, NoReturn
+
+from shmqueue import _groups
+from shmqueue.groups import POLICIES, SUBSCRIBER, Group, name_of, row
+from shmqueue.named import NamedQueue
+
+__all__ = ["Stream", "Writer"]
+
+UNGROUPED = {"hold": 0, "drop": 1}
+
+
+class Stream(NamedQueue):
+    """A ring in shared memory on which every group of consumers sees every item.
+
+    Producers put as on a queue. Each `group` has every item, once, in order; within a group the
+    consumers share them. Any number of processes; any of them may die at any moment.
+
+    Parameters
+    ----------
+    name, create, capacity, item_size, run_id, exist_ok, mode, serializer, max_processes, \
+allow_other_owner, copy
+        As of `SharedMemoryQueue`.
+    groups : iterable of str, or mapping of str to dict, optional
+        Groups to declare at once, which see the items from the first one on: names, or names and
+        the arguments of `group`, in any order. Only with `create`.
+    ungrouped : {"hold", "drop"}, default "hold"
+        What becomes of items while there is no group at all, once the ring is full: producers
+        wait for the first group, or the oldest items are dropped. Only for creating.
+
+    Attributes
+    ----------
+    Empty, Full : type
+        ``queue.Empty`` and ``queue.Full``.
+
+    Raises
+    ------
+    ValueError
+        If the groups come after each other in a circle, or after unknown ones, or an argument
+        cannot be.
+    FileNotFoundError, FileExistsError, TypeError, PermissionError, NoFreeSeatError, SegmentError, \
+OSError
+        As `SharedMemoryQueue` does.
+
+    Examples
+    --------
+    >>> from shmqueue import Stream
+    >>> with Stream("frames", create=True, run_id="docs", groups=["detect", "record"]) as stream:
+    ...     stream.put("frame 1")
+    ...     with stream.group("detect") as detect, stream.group("record") as record:
+    ...         detect.get(), record.get()
+    ...     stream.unlink()
+    ('frame 1', 'frame 1')
+    """
+
+    _KIND = "Stream"
+
+    Empty: ClassVar[type[Empty]] = Empty
+    Full: ClassVar[type[Full]] = Full
+
+    def __init__(
+        self,
+        name: str,
+        create: bool = False,
+        capacity: int = 1000,
+        item_size: int = 4096,
+        run_id: str = "",
+        *,
+        groups: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
+        ungrouped: str = "hold",
+        exist_ok: bool = False,
+        mode: int = 0o600,
+        serializer: Any = None,
+        max_processes: int = 256,
+        allow_other_owner: bool = False,
+        copy: bool = False,
+    ) -> None:
+        if ungrouped not in UNGROUPED:
+            raise ValueError(f'ungrouped must be "hold" or "drop", not {ungrouped!r}')
+        declared = _in_order(groups)
+        if declared and not create:
+            raise ValueError("groups are declared where the stream is created; join one by group()")
+        self._open_named(
+            name,
+            run_id,
+            create=create,
+            exist_ok=exist_ok,
+            allow_other_owner=allow_other_owner,
+            serializer=serializer,
+            copy=copy,
+            capacity=capacity,
+            item_size=item_size,
+            max_processes=max_processes,
+            mode=mode,
+            ungrouped=UNGROUPED[ungrouped],
+        )
+        try:
+            for group, options in declared.items():
+                self.group(group, **{"start": "oldest", **options}).close()
+        except BaseException:
+            if not exist_ok:
+                self.unlink()
+            self.close()
+            raise
+
+    # ---- groups ----
+
+    def group(
+        self,
+        name: str,
+        *,
+        policy: str | None = None,
+        drop_after: float | None = None,
+        after: str | Iterable[str] = (),
+        start: str | int | None = None,
+        create: bool = True,
+        writes: bool = False,
+        copy: bool | None = None,
+    ) -> Group:
+        """Join a group, opening it if there is none of that name.
+
+        Parameters
+        ----------
+        name : str
+            At most 64 bytes of UTF-8.
+        policy : {"block", "lag", "drop"}, optional
+            What becomes of items that it has not taken when the ring is full. ``"block"``, the
+            default: producers wait for it. ``"lag"``: it loses the oldest. ``"drop"``: producers
+            wait for it until the oldest is `drop_after` seconds old, then it loses that.
+        drop_after : float, optional
+            Seconds; implies ``"drop"``.
+        after : str or iterable of str
+            Groups that must have finished an item before this one may take it.
+        start : {"next", "oldest"} or int, optional
+            Where a new group begins: with the next item put, the oldest that is still in the
+            ring, or that of this sequence. By default ``"next"``; but the first group of a stream
+            gets what was held for it.
+        create : bool, default True
+            Whether to open it if there is none.
+        writes : bool, default False
+            Whether this consumer changes large arrays in place, for the groups that come after.
+        copy : bool, optional
+            Whether large buffers are copied out by default, as `SharedMemoryQueue.get` says.
+
+        Returns
+        -------
+        Group
+
+        Raises
+        ------
+        LookupError
+            If there is no such group and `create` is false, or one that it should come after.
+        ValueError
+            If it exists and is not as asked for, there are 64 already, `start` is not in the ring,
+            or an argument cannot be.
+        """
+        attachment = self._attachment
+        _check_name(name)
+        wanted = _policy(policy, drop_after)
+        rows = self._rows()
+        before = self._before(after, rows)
+        if not create:
+            self._row_of(name, rows)
+        index, is_new = _groups.join(
+            attachment,
+            name.encode(),
+            before,
+            *(wanted or (_groups.POLICY_BLOCK, 0)),
+            *_start(start, bool(rows)),
+            create,
+        )
+        seen = _groups.row_of(attachment, index)
+        if seen is None:
+            raise _groups.GroupRemovedError(f"group {name!r} was removed again at once")
+        if not is_new:
+            self._check_same(name, seen, wanted, before)
+        return self._handle(seen, writes, copy)
+
+    def subscribe(
+        self,
+        *,
+        policy: str | None = None,
+        drop_after: float | None = None,
+        after: str | Iterable[str] = (),
+        start: str | int = "next",
+        copy: bool | None = None,
+    ) -> Group:
+        """Open a group of this handle alone, which ends with it or with its process.
+
+        Parameters
+        ----------
+        policy, drop_after, after, start, copy
+            As in `group`.
+
+        Returns
+        -------
+        Group
+
+        Raises
+        ------
+        LookupError, ValueError
+            As in `group`.
+        """
+        attachment = self._attachment
+        rows = self._rows()
+        index, _ = _groups.join(
+            attachment,
+            None,
+            self._before(after, rows),
+            *(_policy(policy, drop_after) or (_groups.POLICY_BLOCK, 0)),
+            *_start(start, bool(rows)),
+        )
+        seen = _groups.row_of(attachment, index)
+        if seen is None:
+            raise _groups.GroupRemovedError("the subscription was removed again at once")
+        try:
+            return self._handle(seen, False, copy)._end_with_handle()
+        except BaseException:
+            _groups.leave(attachment, index, seen["state"])
+            raise
+
+    def groups(self) -> list[str]:
+        """Return the names of the groups that there are; a subscriber's tells its number."""
+        return [name_of(seen) for seen in self._rows()]
+
+    def remove_group(self, name: str) -> None:
+        """Remove a group, for all its consumers: their next take raises GroupRemovedError.
+
+        Parameters
+        ----------
+        name : str
+
+        Raises
+        ------
+        LookupError
+            If there is none of that name.
+        ValueError
+            If other groups come after it.
+        """
+        seen = self._row_of(name, self._rows())
+        _groups.leave(self._attachment, seen["index"], seen["state"])
+
+    def skip_to_latest(self) -> int:
+        """Have every group skip all items but the newest; return how many were skipped, at most."""
+        return max(
+            (
+                self._handle(seen, False, None).skip_to_latest()
+                for seen in _groups.rows(self._attachment)
+            ),
+            default=0,
+        )
+
+    def _handle(self, seen: dict[str, Any], writes: bool, copy: bool | None) -> Group:
+        label = f"group {name_of(seen)!r} of {self._label()}"
+        return Group(self._attachment, seen, label, writes, self._copy if copy is None else copy)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return _groups.rows(self._attachment)
+
+    def _row_of(self, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        for seen in rows:
+            if name_of(seen) == name:
+                return seen
+        there = ", ".join(repr(name_of(seen)) for seen in rows) or "none at all"
+        raise LookupError(f"{self._label()} has no group {name!r}; there is {there}")
+
+    def _before(self, after: str | Iterable[str], rows: list[dict[str, Any]]) -> dict[int, int]:
+        """Return number and state of each group that another should come after."""
+        found = [
+            self._row_of(other, rows) for other in ([after] if isinstance(after, str) else after)
+        ]
+        for seen in found:
+            if seen["is_subscriber"]:
+                raise ValueError(
+                    f"{name_of(seen)!r} is a subscription, which ends when its process does: come"
+                    " after a group that has a name"
+                )
+        return {seen["index"]: seen["state"] for seen in found}
+
+    def _check_same(
+        self,
+        name: str,
+        seen: dict[str, Any],
+        wanted: tuple[int, int] | None,
+        before: dict[int, int],
+    ) -> None:
+        if wanted is not None and wanted != (seen["policy"], seen["keep_ns"]):
+            raise ValueError(
+                f"group {name!r} exists with policy"
+                f" {_policy_text(seen['policy'], seen['keep_ns'])}, not {_policy_text(*wanted)}:"
+                " leave it out to join the group as it is"
+            )
+        if before and seen["after"] != sum(1 << index for index in before):
+            after = [
+                name_of(other) for other in self._rows() if seen["after"] >> other["index"] & 1
+            ]
+            raise ValueError(
+                f"group {name!r} exists and comes after {', '.join(after) or 'no other'}: leave"
+                " `after` out to join it as it is"
+            )
+
+    # ---- writers ----
+
+    def writer(self) -> "Writer":
+        """Register a writer: with the last of them to finish, or to die, the stream is at its end.
+
+        A context manager. Consumers get what there is and then ShutDown; iterating over a group
+        ends. Where writers begin at different times, whoever starts them registers one as well,
+        and finishes it when they are done.
+
+        Raises
+        ------
+        ShutDown
+            If the stream is at its end already.
+        ValueError
+            If 256 writers are registered, or the handle is closed.
+        """
+        return Writer(self)
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """End the stream for everybody: nothing is put any more, by whatever process.
+
+        Parameters
+        ----------
+        immediate : bool, default False
+            Whether the groups get nothing any more; otherwise each gets what there is, and then
+            ShutDown.
+
+        Raises
+        ------
+        ValueError
+            If the handle is closed.
+        """
+        _groups.shut(self._attachment, bool(immediate))
+
+    # ---- looking ----
+
+    def qsize(self) -> int:
+        """Return how many items are in the ring for some group, or held for the first one."""
+        attachment = self._attachment
+        rows = _groups.rows(attachment)
+        return max((seen["lag"] for seen in rows), default=super().qsize())
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Return a snapshot of the stream's state and counters, as of a queue, and of its groups.
+
+        Returns
+        -------
+        dict
+            As `SharedMemoryQueue.get_metrics`; ``items_got`` is the sum over the groups.
+            ``groups``: a dict for each with ``group``, ``policy``, ``drop_after_seconds``,
+            ``after``, ``next_sequence``, ``items_got``, ``depth`` (what it could take), ``lag``
+            (what was put and not taken), ``held`` (taken and not finished), ``lapped`` (lost),
+            ``oldest_item_age_seconds`` and ``gates_tail`` (whether it is the one that producers
+            wait for, if they wait).
+        """
+        seen = _groups.rows(self._attachment)
+        names = {each["index"]: name_of(each) for each in seen}
+        rows = [row(each, names) for each in seen]
+        size = self.qsize()
+        return {
+            **super().get_metrics(),
+            "queue_size": size,
+            "queue_utilization_percent": 100.0 * size / self._capacity,
+            "items_got": sum(each["items_got"] for each in rows),
+            "groups": rows,
+        }
+
+    # ---- what a stream has not: its items are its groups' ----
+
+    def _no_get(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise TypeError: the items of a stream are got from its groups.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Whatever they are.
+        """
+        raise TypeError(
+            f"the items of {self._label()} are got from its groups: stream.group(name).get()"
+        )
+
+    get = get_nowait = get_batch = get_bytes = get_into = get_view = _no_get
+
+
+class Writer:
+    """A registered writer of a stream; see `Stream.writer`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._attachment = stream._attachment
+        self._number: int | None = _groups.begin_writing(self._attachment)
+        self.put = stream.put
+        self.put_nowait = stream.put_nowait
+        self.put_batch = stream.put_batch
+
+    def finish(self) -> None:
+        """Finish: nothing more comes from this writer.
+
+        Raises
+        ------
+        ValueError
+            If it has finished already.
+        """
+        number, self._number = self._number, None
+        if number is None:
+            raise ValueError("the writer has finished already")
+        _groups.finish_writing(self._attachment, number)
+
+    def __del__(self) -> None:
+        """Finish what nobody finished: consumers would wait for it."""
+        if getattr(self, "_number", None) is not None:
+            self.finish()
+
+    def __enter__(self) -> "Writer":
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish, unless that was done."""
+        if self._number is not None:
+            self.finish()
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a group's name is a str that is not empty, not {name!r}")
+    if len(name.encode()) > _groups.MAX_NAME_BYTES:
+        raise ValueError(
+            f"a group's name has at most {_groups.MAX_NAME_BYTES} bytes of UTF-8: {name!r}"
+        )
+    if name.startswith(SUBSCRIBER):
+        raise ValueError(f"{name!r} is what a subscription may be called: choose another name")
+
+
+def _start(start: str | int | None, has_groups: bool) -> tuple[int, int]:
+    """Return how a new group's beginning was given, and where it is."""
+    if start is None:
+        start = "next" if has_groups else "oldest"
+    if start == "next":
+        return _groups.START_NEXT, 0
+    if start == "oldest":
+        return _groups.START_OLDEST, 0
+    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 1 << 64:
+        raise ValueError(f'start must be "next", "oldest" or a sequence, not {start!r}')
+    return _groups.START_AT, start
+
+
+def _policy(policy: str | None, drop_after: float | None) -> tuple[int, int] | None:
+    """Return the number of a policy and its nanoseconds; None where nothing was asked for."""
+    if policy is None and drop_after is None:
+        return None
+    if policy is None:
+        policy = "drop"
+    if policy not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
+    if (policy == "drop") != (drop_after is not None):
+        raise ValueError('drop_after goes with the policy "drop", and that needs it')
+    if drop_after is None:
+        return POLICIES.index(policy), 0
+    if not 0 <= drop_after < math.inf:
+        raise ValueError(f"drop_after must be seconds, 0 or more, not {drop_after}")
+    return POLICIES.index(policy), min(int(drop_after * 1e9), 1 << 62)
+
+
+def _policy_text(policy: int, keep_ns: int) -> str:
+    text = POLICIES[policy]
+    return f"{text!r} after {keep_ns / 1e9:g} s" if text == "drop" else repr(text)
+
+
+def _in_order(
+    groups: Iterable[str] | Mapping[str, Mapping[str, Any]],
+) -> dict[str, Mapping[str, Any]]:
+    """Return the declared groups so that each comes behind those that it comes after."""
+    if isinstance(groups, str):
+        raise TypeError(f"groups is an iterable of names, not one: [{groups!r}]")
+    options = dict(groups) if isinstance(groups, Mapping) else {name: {} for name in groups}
+    before = {}
+    for name in options:
+        _check_name(name)
+    for name, given in options.items():
+        after = given.get("after", ())
+        before[name] = [after] if isinstance(after, str) else list(after)
+        for other in before[name]:
+            if other not in options:
+                raise ValueError(
+                    f"group {name!r} should come after {other!r}, which is not declared"
+                )
+    try:
+        order = list(graphlib.TopologicalSorter(before).static_order())
+    except graphlib.CycleError as error:
+        circle = " after ".join(map(repr, error.args[1]))
+        raise ValueError(f"groups come after each other in a circle: {circle}") from None
+    return {name: options[name] for name in order}

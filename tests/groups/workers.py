@@ -1,0 +1,72 @@
+"""What the children of these tests do; importable by name, as spawn and forkserver need."""
+
+import os
+import signal
+
+from shmqueue import ShutDown, Stream
+from tests.support import LIMIT
+
+
+def put_each(run_id, writer, count):
+    with Stream("stream", run_id=run_id) as stream, stream.writer() as out:
+        for number in range(count):
+            out.put((writer, number), timeout=LIMIT)
+
+
+def get_all(run_id, group, sender):
+    """Take what this consumer gets of a group, until the stream is at its end."""
+    with Stream("stream", run_id=run_id) as stream, stream.group(group, create=False) as taken:
+        sender.send("joined")
+        items = []
+        while True:
+            try:
+                items.append(taken.get(timeout=LIMIT))
+            except ShutDown:
+                return items
+
+
+def get_and_die(run_id, group, count):
+    """Take so many items, and be killed with the last of them in hand."""
+    stream = Stream("stream", run_id=run_id)
+    taken = stream.group(group, create=False)
+    for _ in range(count):
+        taken.get(timeout=LIMIT)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def subscribe_and_die(run_id, sender):
+    stream = Stream("stream", run_id=run_id)
+    subscription = stream.subscribe()
+    sender.send("subscribed")
+    subscription.get(timeout=LIMIT)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def subscribe_and_stop(run_id, sender):
+    stream = Stream("stream", run_id=run_id)
+    subscription = stream.subscribe()
+    sender.send("subscribed")
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return subscription.get(timeout=LIMIT)
+
+
+def write_and_die(run_id, count):
+    stream = Stream("stream", run_id=run_id)
+    out = stream.writer()
+    for number in range(count):
+        out.put(number, timeout=LIMIT)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def view_and_die(run_id, group):
+    stream = Stream("stream", run_id=run_id)
+    array = stream.group(group, create=False).get(timeout=LIMIT)
+    assert not array.flags.owndata
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def put_patterns(run_id, item_bytes, count):
+    """Put items that repeat their number."""
+    with Stream("stream", run_id=run_id) as stream:
+        for number in range(count):
+            stream.put(number.to_bytes(4, "little") * (item_bytes // 4), timeout=LIMIT)
