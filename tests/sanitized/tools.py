@@ -78,7 +78,7 @@ ASAN = Tool(
     name="asan",
     groups=(
         ("tests/api", "tests/faults", "tests/sanitized"),
-        ("tests/protocol", "tests/contract", "tests/codec", "tests/layout"),
+        ("tests/protocol", "tests/contract", "tests/codec", "tests/layout", "tests/groups"),
     ),
     reported=r"ERROR: AddressSanitizer|runtime error:",
     libraries=("libasan.so", "libubsan.so"),
@@ -113,6 +113,7 @@ TSAN = Tool(
             *(f"tests/protocol/test_{name}.py" for name in ("ring", "regions", "growing_together")),
             *(f"tests/api/test_{name}.py" for name in ("view_lifetimes", "views", "view_pressure")),
             *(f"tests/api/test_{name}.py" for name in ("large_items", "large_items_that_fail")),
+            "tests/groups/test_groups.py",
         ),
         (
             "tests/contract",
