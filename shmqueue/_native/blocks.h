@@ -409,6 +409,7 @@ static inline void shmq_sweep_after_the_dead(shmq_view *view) {
     shmq_poll_settle(view);
     shmq_end_release(shmq_tail(view));
   }
+  if (view->stream != NULL) shmq_floor_yield(view, 0);
   shmq_pool_sweep(view);
   shmq_ring_trim(view);
 }
