@@ -15,9 +15,11 @@ and unnamed), ``_queue`` and ``queue`` (the queues), ``stats`` (metrics), ``conn
 
 from queue import Empty, Full
 
+from shmqueue.consumers import Consumers
 from shmqueue.context import get_context, install, uninstall
 from shmqueue.dropin import JoinableQueue, Queue, SimpleQueue
 from shmqueue.errors import (
+    ConsumerDiedError,
     CorruptItemError,
     CorruptSegmentError,
     ForeignSegmentError,
@@ -35,6 +37,8 @@ from shmqueue.serializers import register_serializer
 from shmqueue.stream import Stream
 
 __all__ = [
+    "ConsumerDiedError",
+    "Consumers",
     "CorruptItemError",
     "CorruptSegmentError",
     "Empty",

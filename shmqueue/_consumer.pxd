@@ -3,8 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
-from shmqueue._blocks cimport Loan
-from shmqueue._protocol cimport shmq_reader, shmq_taken
+from shmqueue._protocol cimport shmq_taken
 from shmqueue._readers cimport Reader
 
 
@@ -19,9 +18,8 @@ cdef class Consumer:
     cdef object dumps
     cdef object loads
     cdef bint copies
-    # Of a group of a stream; None and NULL: the only head of a queue.
+    # Of a group of a stream; None: the only head of a queue, or closed.
     cdef Reader reader
-    cdef shmq_reader *at
     # Read without a lock by whoever waits in another thread.
     cdef uint32_t closed_flag
     # Taken from the ring in a batch but not delivered, because one before them failed to load.
@@ -32,16 +30,16 @@ cdef class Consumer:
     cpdef _bind(self, Attachment attachment, str label)
     cpdef _read_from(self, Reader reader)
     cpdef _set_copies(self, bint copies)
-    cdef Loan _loan(self, Attachment attachment)
-    cdef int _set_takes_more(self, bint takes_more) noexcept
+    cdef Reader _open_reader(self)
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)
-    cdef tuple _take_large(self, Attachment attachment, shmq_taken *taken, uint64_t deadline_ns)
+    cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
+                           uint64_t deadline_ns)
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, unsigned char *scratch) except -1
-    cdef bint _append_large(self, Attachment attachment, list items, shmq_taken *taken,
-                            bint copy) except -1
+    cdef bint _append_large(self, Attachment attachment, Reader reader, list items,
+                            shmq_taken *taken, bint copy) except -1
     cdef int _keep(self, Attachment attachment, tuple kept) except -1
     cdef int _keep_first(self, Attachment attachment, tuple kept) except -1
     cdef bint _has_pending(self, Attachment attachment) noexcept

@@ -28,6 +28,7 @@ from shmqueue._protocol cimport (
     SHMQ_NO_BLOCK,
     SHMQ_OK,
     shmq_is_closed,
+    shmq_reader,
     shmq_set_closed,
     shmq_taken,
 )
@@ -65,7 +66,6 @@ cdef class Consumer:
     cpdef _read_from(self, Reader reader):
         """Take from a group of the stream, rather than from the only head of a queue."""
         self.reader = reader
-        self.at = &reader.reader
 
     cpdef _set_copies(self, bint copies):
         """Whether get copies large buffers out by default."""
@@ -79,6 +79,16 @@ cdef class Consumer:
         if shmq_is_closed(&self.closed_flag):
             self._raise_closed()
         return attachment
+
+    cdef Reader _open_reader(self):
+        """Return the reader, which the call keeps alive; to be asked for before `_open`.
+
+        None: a queue, or a group that is closed, which `_open` says.
+        """
+        cdef Reader reader
+        with cython.critical_section(self):
+            reader = self.reader
+        return reader
 
     cdef int _raise_closed(self) except -1:
         raise self._closed_error()
@@ -131,16 +141,17 @@ cdef class Consumer:
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef shmq_taken taken
         cdef uint64_t count
+        cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
         if self.pending is not None and self._has_pending(attachment):
             return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
-        if attachment.take(self.at, 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count,
+        if attachment.take(_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count,
                            deadline_ns, &self.closed_flag) != SHMQ_OK:
             return self._deliver_or_keep(
-                attachment, self._take_large(attachment, &taken, deadline_ns), copy
+                attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
         if taken.block != SHMQ_NO_BLOCK:
-            attachment.block_read(self.at, &taken, scratch)
+            attachment.block_read(_at(reader), &taken, scratch)
         if self.loads is not None:
             return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
@@ -149,7 +160,8 @@ cdef class Consumer:
             self._raise_not_bytes(taken.kind)
         return decode(taken.kind, <const char *>scratch, taken.length)
 
-    cdef tuple _take_large(self, Attachment attachment, shmq_taken *taken, uint64_t deadline_ns):
+    cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
+                           uint64_t deadline_ns):
         """Take an item of which `taken` tells only the size, as what `_deliver` takes.
 
         Memory first, so that none is lost to it.
@@ -159,23 +171,21 @@ cdef class Consumer:
         cdef bytes buffer
         while True:
             # Somebody else may take that item, and the one behind it lie elsewhere, or be larger.
-            loan = self._loan(attachment) if taken.block != SHMQ_NO_BLOCK else None
+            loan = None
+            if taken.block != SHMQ_NO_BLOCK:
+                loan = Loan(attachment)
+                if reader is not None:
+                    reader.see_to_pinner()
             wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            if attachment.take(self.at, 1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
+            if attachment.take(_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
                                0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
                                &self.closed_flag) == SHMQ_OK:
                 break
         if taken.block != SHMQ_NO_BLOCK:
-            loan.begin(taken.block, taken.length, taken.kind, False, self.reader)
+            loan.begin(taken.block, taken.length, taken.kind, False, reader)
             return taken.kind, loan
         return taken.kind, buffer[: taken.length]
-
-    cdef Loan _loan(self, Attachment attachment):
-        """What a block is taken with: memory for the record of it, and what a group pins it by."""
-        if self.reader is not None:
-            self.reader.see_to_pinner()
-        return Loan(attachment)
 
     # ---- batches ----
 
@@ -205,6 +215,7 @@ cdef class Consumer:
             are returned and the next call raises.
         """
         cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
+        cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
         cdef Py_ssize_t wanted
         cdef shmq_taken *taken
@@ -225,43 +236,39 @@ cdef class Consumer:
             raise MemoryError
         scratch = <uint8_t *>(taken + BATCH_CHUNK)
         try:
-            if attachment.take(self.at, min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES, 0,
-                               taken, &count, deadline_ns, &self.closed_flag) != SHMQ_OK:
-                kept = self._take_large(attachment, taken, deadline_ns)
+            if attachment.take(_at(reader), min(wanted, BATCH_CHUNK), scratch,
+                               BATCH_SCRATCH_BYTES, 0, taken, &count, deadline_ns,
+                               &self.closed_flag) != SHMQ_OK:
+                kept = self._take_large(attachment, reader, taken, deadline_ns)
                 items.append(self._deliver_or_keep(attachment, kept, copies))
             elif not self._decode_taken(attachment, items, taken, count, scratch):
                 return items
-            self._set_takes_more(True)
+            _set_takes_more(reader, True)
             while len(items) < wanted:
-                status = attachment.try_take(self.at, min(wanted - len(items), BATCH_CHUNK),
+                status = attachment.try_take(_at(reader), min(wanted - len(items), BATCH_CHUNK),
                                              scratch, BATCH_SCRATCH_BYTES, 0, taken, &count)
                 if status == SHMQ_CORRUPT:
                     # Passed over already: the next call says so.
                     self._keep(attachment, (0, b""))
                 if status == SHMQ_NEED:
-                    if not self._append_large(attachment, items, taken, copies):
+                    if not self._append_large(attachment, reader, items, taken, copies):
                         break
                 elif status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
                                                                  scratch):
                     break
         finally:
-            self._set_takes_more(False)
+            _set_takes_more(reader, False)
             free(taken)
         return items
 
     def _get_more(self, max_items, timeout):
         """As `get_batch`, but what was got before is not finished by it."""
-        self._set_takes_more(True)
+        cdef Reader reader = self._open_reader()
+        _set_takes_more(reader, True)
         try:
             return self.get_batch(max_items, True, timeout)
         finally:
-            self._set_takes_more(False)
-
-    cdef int _set_takes_more(self, bint takes_more) noexcept:
-        """Whether what is taken comes to what was taken before, which is not finished then."""
-        if self.at != NULL:
-            self.at.takes_more = takes_more
-        return 0
+            _set_takes_more(reader, False)
 
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, uint8_t *scratch) except -1:
@@ -292,12 +299,12 @@ cdef class Consumer:
                 return False
         return True
 
-    cdef bint _append_large(self, Attachment attachment, list items, shmq_taken *taken,
-                            bint copy) except -1:
+    cdef bint _append_large(self, Attachment attachment, Reader reader, list items,
+                            shmq_taken *taken, bint copy) except -1:
         """Take the large item that is next, too; False if it is gone, or failed and was kept."""
         cdef tuple kept
         try:
-            kept = self._take_large(attachment, taken, AT_ONCE)
+            kept = self._take_large(attachment, reader, taken, AT_ONCE)
         except BaseException as error:
             # Gone, or shut down, or closed: the next call finds out. Only this one can't:
             if isinstance(error, CorruptSegmentError):
@@ -428,8 +435,20 @@ cdef class Consumer:
             attachment = self.attachment
             shmq_set_closed(&self.closed_flag)
             self.attachment = None
+            self.reader = None
         if attachment is not None:
             attachment.ring_bells()
+
+cdef inline shmq_reader *_at(Reader reader) noexcept:
+    return NULL if reader is None else &reader.reader
+
+
+cdef inline int _set_takes_more(Reader reader, bint takes_more) noexcept:
+    """Whether what is taken comes to what was taken before, which is not finished then."""
+    if reader is not None:
+        reader.reader.takes_more = takes_more
+    return 0
+
 
 cdef int raise_kept(tuple kept) except -1:
     """Raise what an item failed with, if that was kept in its place."""

@@ -28,6 +28,7 @@ from shmqueue._protocol cimport (
     SHMQ_START_OLDEST,
     now_ns,
     shmq_begin_writing,
+    shmq_finished_by_the_living,
     shmq_finish_writing,
     shmq_group_look,
     shmq_group_seen,
@@ -35,6 +36,7 @@ from shmqueue._protocol cimport (
     shmq_join_wish,
     shmq_leave_group,
     shmq_skip,
+    shmq_track_group,
     shmq_snapshot_ends,
     shmq_view_is_mine,
     shmq_waiter,
@@ -202,6 +204,29 @@ def skip(Attachment attachment not None, Reader reader not None, uint64_t keep):
     if status != SHMQ_OK:
         attachment._raise_for(status)
     return skipped
+
+
+def track(Attachment attachment not None, Reader reader not None):
+    """Have the consumers of a group note what they hold, so that `finished` is exact."""
+    cdef shmq_waiter waiter
+    cdef int status
+    _begin(attachment, &waiter)
+    while True:
+        with nogil:
+            status = shmq_track_group(attachment.view, &reader.reader, &waiter)
+        if status != SHMQ_INTERRUPTED:
+            break
+        attachment._look_at_signals(&waiter)
+    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
+    if status != SHMQ_OK:
+        attachment._raise_for(status)
+
+
+def finished(Attachment attachment not None, Reader reader not None):
+    """Up to which sequence a group has finished, not counting what the dead held."""
+    if not shmq_view_is_mine(attachment.view):
+        attachment.take_seat()
+    return shmq_finished_by_the_living(attachment.view, reader.reader.group)
 
 
 def begin_writing(Attachment attachment not None):

@@ -211,6 +211,8 @@ cdef extern from "_native/joining.h" nogil:
     int shmq_make_room_in_stream(shmq_view *, uint64_t count, shmq_end **)
     int shmq_join_group(shmq_view *, shmq_join_wish *, shmq_waiter *)
     int shmq_leave_group(shmq_view *, uint32_t group, uint32_t state, shmq_waiter *)
+    int shmq_track_group(shmq_view *, shmq_reader *, shmq_waiter *)
+    uint64_t shmq_finished_by_the_living(const shmq_view *, uint32_t group)
     int shmq_skip(shmq_view *, shmq_reader *, uint64_t keep, uint64_t *skipped, shmq_waiter *)
     int shmq_begin_writing(shmq_view *, uint32_t *writer, shmq_waiter *)
     void shmq_finish_writing(shmq_view *, uint32_t writer)

@@ -260,9 +260,9 @@ cdef class RawQueue(ObjectQueue):
         cdef tuple kept
         if self.pending is not None and self._has_pending(attachment):
             kept = self.pending.pop(0)
-        elif attachment.take(self.at, 1, scratch, SCRATCH_BYTES, 0, &taken, &count, deadline_ns,
+        elif attachment.take(NULL, 1, scratch, SCRATCH_BYTES, 0, &taken, &count, deadline_ns,
                              &self.closed_flag) != SHMQ_OK:
-            kept = self._take_large(attachment, &taken, deadline_ns)
+            kept = self._take_large(attachment, None, &taken, deadline_ns)
         else:
             kept = taken.kind, (<char *>scratch)[: taken.length]
         self._check_bytes(attachment, kept)
@@ -295,7 +295,7 @@ cdef class RawQueue(ObjectQueue):
         while True:
             if self.pending is not None and self._has_pending(attachment):
                 return self._pending_into(attachment, memory, room)
-            if attachment.take(self.at, 1, memory, room, 0 if loan is None else room, &taken,
+            if attachment.take(NULL, 1, memory, room, 0 if loan is None else room, &taken,
                                &count, deadline_ns, &self.closed_flag) == SHMQ_OK:
                 break
             if taken.length > room:
@@ -303,9 +303,9 @@ cdef class RawQueue(ObjectQueue):
                     f"the next item has {taken.length} bytes, the buffer only {room}"
                 )
             # It lies in a block, unless somebody else takes it first.
-            loan = self._loan(attachment)
+            loan = Loan(attachment)
         if taken.block != SHMQ_NO_BLOCK:
-            loan.begin(taken.block, taken.length, taken.kind, False, self.reader)
+            loan.begin(taken.block, taken.length, taken.kind, False, None)
             self._check_bytes(attachment, (taken.kind, loan))
             copy_unlocked(memory, loan.memory, loan.size)
         elif taken.kind != KIND_BYTES:

@@ -3,6 +3,7 @@
 import sys
 
 __all__ = [
+    "ConsumerDiedError",
     "CorruptItemError",
     "CorruptSegmentError",
     "ForeignSegmentError",
@@ -53,6 +54,28 @@ class NoFreeSeatError(RuntimeError):
 
 class GroupRemovedError(RuntimeError):
     """The group of a stream that this consumer takes from was removed, by whatever process."""
+
+
+class ConsumerDiedError(RuntimeError):
+    """The process of a consumer ended by itself, or was killed; the others went on.
+
+    Parameters
+    ----------
+    worker : int
+        Which one, from 0 on.
+    exitcode : int
+        Of the process: negative, a signal.
+    """
+
+    def __init__(self, worker: int, exitcode: int) -> None:
+        super().__init__(worker, exitcode)
+        self.worker = worker
+        self.exitcode = exitcode
+
+    def __str__(self) -> str:
+        """Say which, and of what."""
+        how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
+        return f"consumer {self.worker} ended by {how}; what it was consuming is lost"
 
 
 class CorruptItemError(ValueError):

@@ -83,9 +83,9 @@ class Group(Consumer):
         self._ends_with: int | None = None
         self.name = name_of(seen)
         self.policy = POLICIES[seen["policy"]]
-        self._reader = Reader(attachment, self._index, self._state, writes)
         self._bind(attachment, label)
         self._set_copies(copy)
+        self._reader: Reader | None = Reader(attachment, self._index, self._state, writes)
         self._read_from(self._reader)
 
     def __repr__(self) -> str:
@@ -95,6 +95,13 @@ class Group(Consumer):
         except (ValueError, RuntimeError):
             behind = "closed" if self.closed else "removed"
         return f"<Group {self.name!r} {self.policy} {behind}>"
+
+    def _both(self) -> tuple[Attachment, Reader]:
+        """Return what calls are made on; ValueError when closed."""
+        reader = self._reader
+        if reader is None:
+            raise self._closed_error()
+        return self._attachment, reader
 
     # ---- taking ----
 
@@ -167,8 +174,7 @@ class Group(Consumer):
         ValueError
             If the handle is closed.
         """
-        _ = self._attachment
-        self._reader.finish()
+        self._both()[1].finish()
 
     def skip_to_latest(self) -> int:
         """Skip all items but the newest, which is next then.
@@ -185,7 +191,15 @@ class Group(Consumer):
         GroupRemovedError
             If the group was removed.
         """
-        return _groups.skip(self._attachment, self._reader, 1)
+        return _groups.skip(*self._both(), 1)
+
+    def _track(self) -> None:
+        """From here on tell exactly what is finished, though no group comes after this one."""
+        _groups.track(*self._both())
+
+    def _is_finished(self, sequence: int) -> bool:
+        """Whether all items before a sequence are."""
+        return _groups.finished(*self._both()) >= sequence
 
     # ---- looking ----
 
@@ -232,7 +246,9 @@ class Group(Consumer):
         if self._ends_with == os.getpid():
             with contextlib.suppress(_groups.GroupRemovedError):
                 _groups.leave(self._attachment, self._index, self._state)
-        self._reader.finish()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.finish()
         super().close()
 
     def _end_with_handle(self) -> "Group":

@@ -341,6 +341,10 @@ OSError
 
     # ---- looking ----
 
+    def _next_sequence(self) -> int:
+        """Return the sequence of the next item to be put."""
+        return _groups.tail_of(self._attachment)
+
     def qsize(self) -> int:
         """Return how many items are in the ring for some group, or held for the first one."""
         attachment = self._attachment

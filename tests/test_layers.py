@@ -89,13 +89,24 @@ ALLOWED = {
     "queue": {"named", "errors"},
     "groups": {"_consumer", "_core", "_groups", "_readers", "errors"},
     "stream": {"_groups", "groups", "named"},
+    "consumers": {"groups", "stream", "errors"},
     # the drop-ins for multiprocessing's
     "connections": {"_queue", "_core", "errors"},
     "dropin": {"connections", "_queue", "_raw", "_core", "_inspect", "segment", "errors"},
     "executor": {"dropin", "errors"},
     "context": {"executor", "dropin"},
     "__init__": {
-        *("context", "dropin", "groups", "queue", "segment", "serializers", "stream", "errors"),
+        *(
+            "consumers",
+            "context",
+            "dropin",
+            "groups",
+            "queue",
+            "segment",
+            "serializers",
+            "stream",
+            "errors",
+        ),
     },
     # faces: they hold no protocol, and see the package as its users do
     "demo": {"__init__"},

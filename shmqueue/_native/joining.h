@@ -126,6 +126,32 @@ static inline shmq_status shmq_leave_group(shmq_view *view, uint32_t group, uint
   }
 }
 
+/* Has the consumers of a group note what they hold, as if others came after it, so that who asks can tell
+ * what it has finished. OK, or what a take answers. */
+static inline shmq_status shmq_track_group(shmq_view *view, shmq_reader *reader,
+                                           shmq_waiter *waiter) {
+  shmq_status status = shmq_end_own(view, reader->head, waiter);
+  if (status != SHMQ_OK) return status;
+  /* relaxed: we are its owner. */
+  uint32_t state = load_relaxed(&reader->head->state);
+  if ((state & ~SHMQ_END_BITS) != (reader->state & ~SHMQ_END_BITS) || !(state & SHMQ_END_OPEN))
+    status = SHMQ_GONE;
+  else
+    shmq_end_mark(reader->head, SHMQ_END_FOLLOWED);
+  shmq_end_release(reader->head);
+  return status;
+}
+
+/* How far a group has finished, not counting what the dead held. */
+static inline uint64_t shmq_finished_by_the_living(const shmq_view *view, uint32_t group) {
+  uint64_t finished = shmq_group_finished(view, group);
+  /* acquire: as any look at an end. */
+  if (finished != load_acquire(&shmq_group_head(view, group)->sequence) &&
+      shmq_holds_bury(view, group))
+    finished = shmq_group_finished(view, group);
+  return finished;
+}
+
 /* Skips what a group could take, but for the newest `keep`: OK, with *skipped; or what a take answers. */
 static inline shmq_status shmq_skip(shmq_view *view, shmq_reader *reader, uint64_t keep,
                                     uint64_t *skipped, shmq_waiter *waiter) {

@@ -16,7 +16,7 @@ def test_the_code_of_the_page_runs(programs):
     page = (ROOT / "docs" / "groups.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) >= 3
-    assert programs.run("\n".join(blocks)) == ""
+    assert programs.run("\n".join(blocks)) == "4950\n"
 
 
 def test_the_video_example_says_what_became_of_the_frames():
@@ -38,3 +38,23 @@ def test_the_video_example_says_what_became_of_the_frames():
     )
     assert kept + lost == 60
     assert segment_files("camera@video-") == []
+
+
+def test_the_disruptor_example_says_what_each_stage_did():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "disruptor.py"), "--orders", "5120"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        env=program_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    amounts = [(number * 7919 % 1000, number) for number in range(5120)]
+    assert sorted(lines[:2]) == [
+        "largest: order {1}, {0}".format(*max(amounts)),
+        f"total: {sum(amount for amount, _ in amounts)}",
+    ]
+    for line, stage in zip(lines[2:], ("check", "total", "largest"), strict=True):
+        assert re.fullmatch(rf"{stage}: 5120 orders in \d+ lists, .* \d+ behind at most", line)

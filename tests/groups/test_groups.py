@@ -1,5 +1,6 @@
 """Every group sees every item once, in order; the consumers of a group share its items."""
 
+import weakref
 from queue import Empty, Full
 
 import pytest
@@ -211,6 +212,28 @@ class TestComingAndGoing:
         with pytest.raises(GroupRemovedError):
             old.get_nowait()
         assert new.get() == "item"
+
+    def test_a_closed_group_lets_go_of_the_stream(self, make_stream):
+        stream = make_stream(groups=["a"])
+        group = stream.group("a")
+        stream.put("item")
+        assert group.get() == "item"
+        before = weakref.ref(stream._attachment)
+        stream.close()
+        assert before() is not None
+        group.close()
+        assert before() is None
+        for call in (group.get, group.done, group.skip_to_latest, group.qsize, group.get_nowait):
+            with pytest.raises(ValueError, match="closed"):
+                call()
+
+    def test_closing_a_group_ends_the_get_of_another_thread(self, make_stream):
+        group = make_stream(groups=["a"]).group("a")
+        waiting = Thread(group.get)
+        support.await_thread_asleep(waiting)
+        group.close()
+        with pytest.raises(ValueError, match="closed"):
+            waiting.result()
 
     def test_a_subscription_ends_with_its_handle(self, make_stream):
         stream = make_stream(capacity=1)
