@@ -71,12 +71,22 @@ static inline uint8_t *shmq_loan_memory(const shmq_loan *loan) {
   return (loan->is_lent ? loan->view->lent_pool : loan->view->pool) + loan->offset;
 }
 
+/* Maps memory of the pool once more, anywhere or at `at`. Of a shared mapping, an old size of 0 asks for
+ * another one of the same memory, without a descriptor; where that is refused, as under valgrind, the
+ * descriptor will do. */
+static inline void *shmq_map_pool_again(const shmq_view *view, uint64_t offset, uint64_t bytes,
+                                        void *at) {
+  void *base = mremap(view->pool + offset, 0, bytes, MREMAP_MAYMOVE | (at ? MREMAP_FIXED : 0), at);
+  if (base != MAP_FAILED || errno != EINVAL || !shmq_fd_is_ours(view)) return base;
+  return mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | (at ? MAP_FIXED : 0), view->fd,
+              (off_t)(view->pool_offset + offset));
+}
+
 /* Maps the pool a second time, once for each process: nonzero if it is there. Under the lock. */
 static inline int shmq_map_lent_pool(shmq_view *view) {
   void *base;
   if (view->lent_pool != NULL) return !view->lends_no_more;
-  /* Of a shared mapping, an old size of 0 asks for another one of the same memory. */
-  base = mremap(view->pool, 0, view->pool_limit_bytes, MREMAP_MAYMOVE);
+  base = shmq_map_pool_again(view, 0, view->pool_limit_bytes, NULL);
   if (base == MAP_FAILED) return 0;
   view->lent_pool = base;
   return 1;
@@ -210,8 +220,8 @@ static inline void shmq_loan_end(shmq_loan *loan) {
   shmq_view *view = loan->view;
   pthread_mutex_lock(&shmq_loans_lock);
   if (loan->is_remapped) {
-    if (mremap(view->pool + loan->offset, 0, loan->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-               view->lent_pool + loan->offset) == MAP_FAILED)
+    if (shmq_map_pool_again(view, loan->offset, loan->bytes, view->lent_pool + loan->offset) ==
+        MAP_FAILED)
       view->lends_no_more = 1;
     view->remapped_loans--;
   }
