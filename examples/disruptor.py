@@ -13,6 +13,11 @@ import os
 from shmqueue import Consumers, Stream
 
 
+def say(line):
+    """Print a line at once: other threads print as well."""
+    print(f"{line}\n", end="", flush=True)
+
+
 class Check:
     """Refuse what is no order."""
 
@@ -35,7 +40,7 @@ class AddUp:
 
     def close(self):
         """Say what it came to."""
-        print(f"total: {self.total}")
+        say(f"total: {self.total}")
 
 
 class Largest:
@@ -50,7 +55,7 @@ class Largest:
 
     def close(self):
         """Say which it was."""
-        print(f"largest: order {self.largest[1]}, {self.largest[0]}")
+        say(f"largest: order {self.largest[1]}, {self.largest[0]}")
 
 
 def main():
