@@ -384,7 +384,8 @@ static inline shmq_status shmq_pool_sweep(const shmq_view *view) {
       seen = load_acquire(&block->state);
       if (!shmq_block_is_passed(view, index, seen)) seen = SHMQ_BLOCK_FREE;
     }
-    if (seen != SHMQ_BLOCK_FREE && !shmq_block_is_referred(view, index) && !shmq_block_is_pinned(view, index) &&
+    if (seen != SHMQ_BLOCK_FREE && !shmq_block_is_referred(view, index) &&
+        !shmq_block_is_pinned(view, index) &&
         cas_acq_rel(&block->state, &seen, SHMQ_BLOCK_FREE)) {
       uint32_t pages = load_relaxed(&block->pages); /* relaxed: constant */
       if (pages > 0 && shmq_class_of(pages) < SHMQ_SIZE_CLASSES)

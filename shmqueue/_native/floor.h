@@ -18,10 +18,11 @@
  * at the pins. With a full fence between the two on either side one of them sees the other.
  *
  * Kill points. Raising: killed after `passed`, whoever has the word next walks the same slots again, and
- * completes it before anything else, so `passed` never goes back; a block that was freed already is free, or is another slot's by now, which its `sequence` tells. Pinning: what
- * the dead pinned stays until a sweep, which takes the bits of dead pinners away first. Unpinning:
- * killed between the bit and the free, it is a queued block that was passed and that nobody pins: for
- * the sweep as well; so is one whose unpinner found the floor's word in use (`left_behind`).
+ * completes it before anything else, so `passed` never goes back; a block that was freed already is
+ * free, or is another slot's by now, which its `sequence` tells. Pinning: what the dead pinned stays
+ * until a sweep, which takes the bits of dead pinners away first. Unpinning: killed between the bit and
+ * the free, it is a queued block that was passed and that nobody pins: for the sweep as well; so is one
+ * whose unpinner found the floor's word in use (`left_behind`).
  */
 #ifndef SHMQ_FLOOR_H
 #define SHMQ_FLOOR_H

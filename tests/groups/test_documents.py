@@ -2,12 +2,11 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.support import LIMIT, program_environment, segment_files
+from tests.api.test_examples import run_example
+from tests.support import segment_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -21,13 +20,7 @@ def test_the_code_of_the_page_runs(programs):
 
 def test_the_video_example_says_what_became_of_the_frames():
     pytest.importorskip("numpy")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "video.py"), "--frames", "60"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        env=program_environment(),
-    )
+    done = run_example("video.py", "--frames", "60")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -41,13 +34,7 @@ def test_the_video_example_says_what_became_of_the_frames():
 
 
 def test_the_disruptor_example_says_what_each_stage_did():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "disruptor.py"), "--orders", "5120"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        env=program_environment(),
-    )
+    done = run_example("disruptor.py", "--orders", "5120")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()

@@ -19,6 +19,8 @@ class Twin:
     trial: tuple  # geometry, state and operation in which it is to be noticed
 
 
+NOT_DEAD = "    if (!asked[slot].dead && !shmq_block_is_passed(view, index, seen)) continue;\n"
+
 TWINS = [
     Twin(
         "the tail is stored before the items are written",
@@ -80,13 +82,13 @@ TWINS = [
     Twin(
         "a sweep frees what a slot refers to",
         "blocks.h",
-        (("    if (!shmq_block_is_referred(view, index) &&\n", "    if (\n"),),
+        ((" && !shmq_block_is_referred(view, index) &&\n", " &&\n"),),
         ("cells", "bequest", "sweep"),
     ),
     Twin(
         "the dead's blocks are not looked for",
         "blocks.h",
-        (("    if (!asked[slot].dead) continue;\n", "    continue;\n"),),
+        ((NOT_DEAD, "    continue;\n"),),
         ("cells", "empty", "put_block"),
     ),
     Twin(
