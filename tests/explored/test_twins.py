@@ -3,7 +3,7 @@
 import pytest
 
 from tests import evidence
-from tests.explored.build import BuildError, build, changed
+from tests.explored.build import HEADERS, BuildError, build, changed
 from tests.explored.exploring import Run, explore, replay, shortest, story
 from tests.explored.twins import AT_EVERY_COMMIT, TWINS
 
@@ -63,3 +63,9 @@ def test_a_run_that_is_cut_short_says_so():
     account = explore(Run("two-producers", kills=1), seconds=0)
     assert account["violation"] is None
     assert not account["complete"]
+
+
+@pytest.mark.parametrize("name", sorted(TWINS))
+def test_what_a_twin_breaks_is_still_there(name):
+    """Not every twin is built at every commit; that its changes apply is seen at each."""
+    changed({path.name: path.read_text() for path in HEADERS.glob("*.h")}, TWINS[name].changes)

@@ -36,3 +36,9 @@ def test_the_same_trials_find_nothing_in_the_protocol_as_it_is(program):
     for twin in CHOSEN:
         outcome = killpoints.run(program, "run", *twin.trial, every="change", ways=4)
         assert not outcome.findings, f"\n{outcome}"
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=[twin.name for twin in TWINS])
+def test_what_a_twin_breaks_is_still_there(tmp_path, twin):
+    """Not every twin is built at every commit; that its change applies is seen at each."""
+    headers_of(twin, tmp_path)
