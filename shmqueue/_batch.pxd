@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
-from shmqueue._protocol cimport shmq_record
+from shmqueue._protocol cimport shmq_handle, shmq_record
 
 
 cdef class Batch:
@@ -16,6 +16,6 @@ cdef class Batch:
     cdef bint done
 
     cdef int append(self, object item, int policy, uint64_t deadline_ns,
-                    const uint32_t *closed) except -1
+                    const shmq_handle *handle) except -1
     cdef size_t reserve(self, size_t size) except? 1
-    cdef int put(self, uint64_t deadline_ns, const uint32_t *closed) except -1
+    cdef int put(self, uint64_t deadline_ns, const shmq_handle *handle) except -1

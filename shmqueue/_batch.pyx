@@ -2,7 +2,7 @@
 """Several items put at once: encoded one behind the other, then one commit for them all."""
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -36,7 +36,7 @@ cdef class Batch:
         free(self.arena)
 
     cdef int append(self, object item, int policy, uint64_t deadline_ns,
-                    const uint32_t *closed) except -1:
+                    const shmq_handle *handle) except -1:
         cdef Payload payload
         cdef shmq_block_ref ref
         cdef shmq_record *record = &self.records[self.count]
@@ -52,7 +52,7 @@ cdef class Batch:
                 record.item_bytes = payload.size
             else:
                 record.data = <const void *>self.reserve(sizeof(ref))
-                write_block(self.attachment, &payload, &ref, record, deadline_ns, closed)
+                write_block(self.attachment, &payload, &ref, record, deadline_ns, handle)
                 memcpy(self.arena + <size_t>record.data, &ref, sizeof(ref))
         finally:
             payload_clear(&payload)
@@ -73,12 +73,12 @@ cdef class Batch:
         self.used = wanted
         return offset
 
-    cdef int put(self, uint64_t deadline_ns, const uint32_t *closed) except -1:
+    cdef int put(self, uint64_t deadline_ns, const shmq_handle *handle) except -1:
         cdef uint64_t i
         for i in range(self.count):
             self.records[i].data = self.arena + <size_t>self.records[i].data
         try:
-            self.attachment.put(self.records, self.count, deadline_ns, closed)
+            self.attachment.put(self.records, self.count, deadline_ns, handle)
             self.done = True
         finally:
             for i in range(self.count):

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from shmqueue._codec cimport Payload, payload_is_flat
 from shmqueue._core cimport Attachment
 from shmqueue._loans cimport shmq_loan
-from shmqueue._protocol cimport shmq_block_ref, shmq_record
+from shmqueue._protocol cimport shmq_block_ref, shmq_handle, shmq_record
 from shmqueue._readers cimport Reader
 
 
@@ -16,7 +16,7 @@ cdef inline bint fits_slot(const Payload *payload, Attachment attachment) noexce
 
 cdef int write_block(Attachment attachment, Payload *payload, shmq_block_ref *ref,
                      shmq_record *record, uint64_t deadline_ns,
-                     const uint32_t *closed) except -1
+                     const shmq_handle *handle) except -1
 cdef int refer_to_block(uint32_t block, uint64_t size, uint32_t kind, shmq_block_ref *ref,
                         shmq_record *record) noexcept
 cdef object open_loan(Loan loan, bint copy)

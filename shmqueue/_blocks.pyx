@@ -53,10 +53,10 @@ if shmq_loans_watch_forks() != 0:
 
 cdef int write_block(Attachment attachment, Payload *payload, shmq_block_ref *ref,
                      shmq_record *record, uint64_t deadline_ns,
-                     const uint32_t *closed) except -1:
+                     const shmq_handle *handle) except -1:
     """Put a payload into a block and describe the slot that refers to it, but for its data."""
     cdef uint32_t block
-    cdef uint8_t *target = attachment.block_take(payload.size, &block, deadline_ns, closed)
+    cdef uint8_t *target = attachment.block_take(payload.size, &block, deadline_ns, handle)
     try:
         payload_write(payload, <char *>target)
     except BaseException:

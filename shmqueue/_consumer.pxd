@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
-from shmqueue._protocol cimport shmq_taken
+from shmqueue._protocol cimport shmq_handle, shmq_taken
 from shmqueue._readers cimport Reader
 
 
@@ -21,7 +21,7 @@ cdef class Consumer:
     # Of a group of a stream; None: the only head of a queue, or closed.
     cdef Reader reader
     # Read without a lock by whoever waits in another thread.
-    cdef uint32_t closed_flag
+    cdef shmq_handle handle
     # Taken from the ring in a batch but not delivered, because one before them failed to load.
     cdef list pending
     cdef uint64_t pending_epoch
@@ -30,6 +30,7 @@ cdef class Consumer:
     cpdef _bind(self, Attachment attachment, str label)
     cpdef _read_from(self, Reader reader)
     cpdef _set_copies(self, bint copies)
+    cpdef _wait_like(self, Consumer other)
     cdef Reader _open_reader(self)
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1

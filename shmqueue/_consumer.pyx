@@ -27,16 +27,23 @@ from shmqueue._protocol cimport (
     SHMQ_NEED,
     SHMQ_NO_BLOCK,
     SHMQ_OK,
+    SHMQ_WAIT_BLOCK,
+    SHMQ_WAIT_SPIN,
+    SHMQ_WAIT_YIELD,
     shmq_is_closed,
     shmq_reader,
     shmq_set_closed,
+    shmq_set_wait,
     shmq_taken,
+    shmq_wait_strategy,
 )
 
 from shmqueue.errors import CorruptItemError, CorruptSegmentError
 
 cdef extern from "Python.h":
     void PyErr_SetInterrupt()
+
+_STRATEGIES = {"block": SHMQ_WAIT_BLOCK, "spin": SHMQ_WAIT_SPIN, "yield": SHMQ_WAIT_YIELD}
 
 cdef enum:
     SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
@@ -48,7 +55,7 @@ cdef class Consumer:
     """Get objects from an attached ring."""
 
     def __cinit__(self, *args, **kwargs):
-        self.closed_flag = 1
+        self.handle.closed = 1
 
     cpdef _bind(self, Attachment attachment, str label):
         """Start to work on `attachment`; `label` stands for the queue in messages."""
@@ -61,7 +68,7 @@ cdef class Consumer:
             self.dumps = attachment.custom.dumps
             self.loads = attachment.custom.loads
         self.label = label
-        self.closed_flag = 0
+        self.handle.closed = 0
 
     cpdef _read_from(self, Reader reader):
         """Take from a group of the stream, rather than from the only head of a queue."""
@@ -76,7 +83,7 @@ cdef class Consumer:
         cdef Attachment attachment
         with cython.critical_section(self):
             attachment = self.attachment
-        if shmq_is_closed(&self.closed_flag):
+        if shmq_is_closed(&self.handle):
             self._raise_closed()
         return attachment
 
@@ -146,7 +153,7 @@ cdef class Consumer:
         if self.pending is not None and self._has_pending(attachment):
             return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
         if attachment.take(_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count,
-                           deadline_ns, &self.closed_flag) != SHMQ_OK:
+                           deadline_ns, &self.handle) != SHMQ_OK:
             return self._deliver_or_keep(
                 attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
@@ -180,7 +187,7 @@ cdef class Consumer:
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
             if attachment.take(_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
                                0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
-                               &self.closed_flag) == SHMQ_OK:
+                               &self.handle) == SHMQ_OK:
                 break
         if taken.block != SHMQ_NO_BLOCK:
             loan.begin(taken.block, taken.length, taken.kind, False, reader)
@@ -238,7 +245,7 @@ cdef class Consumer:
         try:
             if attachment.take(_at(reader), min(wanted, BATCH_CHUNK), scratch,
                                BATCH_SCRATCH_BYTES, 0, taken, &count, deadline_ns,
-                               &self.closed_flag) != SHMQ_OK:
+                               &self.handle) != SHMQ_OK:
                 kept = self._take_large(attachment, reader, taken, deadline_ns)
                 items.append(self._deliver_or_keep(attachment, kept, copies))
             elif not self._decode_taken(attachment, items, taken, count, scratch):
@@ -394,6 +401,48 @@ cdef class Consumer:
             f"an item of {self.label} is not bytes but of kind {kind}: this queue never unpickles"
         )
 
+    # ---- how to wait ----
+
+    def set_wait_strategy(self, strategy, spin_seconds=None):
+        """Choose how calls of this handle wait; also for those that are waiting.
+
+        Parameters
+        ----------
+        strategy : {"block", "spin", "yield"}
+            ``"block"``: poll for a moment, then sleep until somebody rings. ``"spin"``: poll, and
+            keep a core busy with it: nobody needs a system call to wake this handle, and it sees
+            an item soonest. ``"yield"``: poll, but let others have the core between two looks.
+        spin_seconds : float, optional
+            How long a wait polls at most before it sleeps. By default ``"block"`` polls for 20
+            microseconds, less where that was in vain lately, and not at all where there is one
+            core only; the others never sleep.
+
+        Raises
+        ------
+        ValueError
+            If there is no such strategy, or `spin_seconds` is negative or not a number.
+        """
+        cdef uint64_t poll_ns = 0
+        if not isinstance(strategy, str) or strategy not in _STRATEGIES:
+            there = ", ".join(repr(known) for known in _STRATEGIES)
+            raise ValueError(f"wait_strategy must be one of {there}, not {strategy!r}")
+        if spin_seconds is not None:
+            if not spin_seconds >= 0:
+                raise ValueError(f"spin_seconds must be a number from 0 on, not {spin_seconds!r}")
+            # None at all is a look, and so is a nanosecond.
+            poll_ns = <uint64_t>min(max(spin_seconds * 1e9, 1), 1e18)
+        shmq_set_wait(&self.handle, _STRATEGIES[strategy], poll_ns)
+
+    cpdef _wait_like(self, Consumer other):
+        """Wait as another handle does."""
+        shmq_set_wait(&self.handle, shmq_wait_strategy(&other.handle), other.handle.poll_ns)
+
+    @property
+    def wait_strategy(self):
+        """How calls of this handle wait: ``"block"``, ``"spin"`` or ``"yield"``."""
+        cdef uint32_t number = shmq_wait_strategy(&self.handle)
+        return next(name for name, known in _STRATEGIES.items() if known == number)
+
     # ---- looking, ending ----
 
     def qsize(self):
@@ -416,7 +465,7 @@ cdef class Consumer:
     @property
     def closed(self):
         """Whether this handle was closed."""
-        return shmq_is_closed(&self.closed_flag)
+        return shmq_is_closed(&self.handle)
 
     @property
     def _attachment(self):
@@ -433,7 +482,7 @@ cdef class Consumer:
         cdef Attachment attachment
         with cython.critical_section(self):
             attachment = self.attachment
-            shmq_set_closed(&self.closed_flag)
+            shmq_set_closed(&self.handle)
             self.attachment = None
             self.reader = None
         if attachment is not None:

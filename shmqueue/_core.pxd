@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from shmqueue._protocol cimport (
     SHMQ_NO_DEADLINE,
     shmq_block_ref,
+    shmq_handle,
     shmq_reader,
     shmq_record,
     shmq_taken,
@@ -37,17 +38,17 @@ cdef class Attachment:
     cdef int take_seat(self) except -1
     cdef bint _try_take_seat(self) except -1
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
-                 const uint32_t *closed) except -1
+                 const shmq_handle *handle) except -1
     cdef int take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                   uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
-                  uint64_t deadline_ns, const uint32_t *closed) except -1
+                  uint64_t deadline_ns, const shmq_handle *handle) except -1
     cdef int try_take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                       uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
                       uint64_t *count) except -1000
     cdef bint has_room(self, uint64_t count) noexcept
-    cdef int await_room(self, uint64_t deadline_ns, const uint32_t *closed) except -1
+    cdef int await_room(self, uint64_t deadline_ns, const shmq_handle *handle) except -1
     cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
-                             const uint32_t *closed) except NULL
+                             const shmq_handle *handle) except NULL
     cdef int block_drop(self, uint32_t index) except -1
     cdef int block_read(self, const shmq_reader *reader, const shmq_taken *taken,
                         uint8_t *buffer) except -1
@@ -55,18 +56,19 @@ cdef class Attachment:
     cdef int settle_pool(self, uint64_t item_bytes) except -1
     cdef int see_to_views(self) except -1
     cdef uint64_t size(self) noexcept
-    cdef int begin_to_poll(self, const uint32_t *closed) except -1
+    cdef int begin_to_poll(self, const shmq_handle *handle) except -1
     cdef int do(self, uint32_t end, int deed, uint64_t deadline_ns,
-                const uint32_t *closed) except -1000
+                const shmq_handle *handle) except -1000
     cdef int _settle_poll(self) except -1
     cdef int _tidy_up(self) except -1
     cdef bint is_mine(self) noexcept
     cdef bint _allow_memory(self, shmq_waiter *waiter) except -1
     cdef int _see_to_descriptor(self) except -1
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
-                          const uint32_t *closed) except -1
+                          const shmq_handle *handle) except -1
     cdef int _take_or_wait(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                            uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
-                           uint64_t *count, uint64_t deadline_ns, const uint32_t *closed) except -1
+                           uint64_t *count, uint64_t deadline_ns,
+                           const shmq_handle *handle) except -1
     cdef int _look_at_signals(self, shmq_waiter *waiter) except -1
     cdef int _raise_for(self, int status, int error=*) except -1

@@ -28,13 +28,13 @@ from shmqueue._protocol cimport (
     shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
     shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end, shmq_end_do, shmq_end_ring_all,
     shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_is_polled,
-    shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream, shmq_poll_fd_is_eventfd,
-    shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_is_to_settle, shmq_pool_settle,
-    shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends,
-    shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take,
-    shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished, shmq_view_forget_cursors,
-    shmq_view_is_mine, shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end,
-    shmq_waiter_init,
+    shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream, shmq_no_handle,
+    shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_is_to_settle,
+    shmq_pool_settle, shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take,
+    shmq_snapshot_ends, shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put,
+    shmq_try_take, shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
+    shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
+    shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
 )
 
 from shmqueue import _format, memory
@@ -57,8 +57,7 @@ cdef extern from "<stdlib.h>" nogil:
 
 cdef enum:
     SPIN_NS = 20000
-    # So many sleeps in vain make about a second.
-    IDLE_SLEEPS = 6
+    IDLE_NS = 1000000000  # a get that waits for longer gives unused memory back
     # A get waits so long for a put that was stopped in the middle, where the queue is polled.
     SETTLE_NS = 1000000000
 
@@ -297,7 +296,7 @@ cdef class Attachment:
     # ---- putting and taking ----
 
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
-                 const uint32_t *closed) except -1:
+                 const shmq_handle *handle) except -1:
         """Put all records or none; raises Full, ValueError when closed, or what a signal raises."""
         cdef shmq_growth growth
         growth.is_refused = 0
@@ -305,10 +304,10 @@ cdef class Attachment:
         if shmq_view_is_mine(self.view) and count == 1:
             if shmq_try_put(self.view, records, 1, &growth) == SHMQ_OK:
                 return 0
-        return self._put_or_wait(records, count, deadline_ns, closed)
+        return self._put_or_wait(records, count, deadline_ns, handle)
 
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
-                          const uint32_t *closed) except -1:
+                          const shmq_handle *handle) except -1:
         cdef int status, error
         cdef uint64_t epoch
         cdef shmq_waiter waiter
@@ -318,7 +317,7 @@ cdef class Attachment:
         # any other: nobody expects Full of a queue without bounds.
         if self.view.capacity >= SHMQ_UNBOUNDED:
             deadline_ns = SHMQ_NO_DEADLINE
-        shmq_waiter_init(&waiter, deadline_ns, count, closed)
+        shmq_waiter_init(&waiter, deadline_ns, count, handle)
         epoch = self.view.epoch
         while True:
             with nogil:
@@ -345,13 +344,13 @@ cdef class Attachment:
             self._raise_no_memory(sum([records[i].length for i in range(count)]))
         self._raise_for(status, error)
 
-    cdef int await_room(self, uint64_t deadline_ns, const uint32_t *closed) except -1:
+    cdef int await_room(self, uint64_t deadline_ns, const shmq_handle *handle) except -1:
         """Wait until there is room for an item, without claiming it; raises as `put` does."""
         cdef int status
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        shmq_waiter_init(&waiter, deadline_ns, 1, handle)
         while True:
             with nogil:
                 status = shmq_await_room(self.view, &waiter)
@@ -387,7 +386,7 @@ cdef class Attachment:
 
     cdef int take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                   uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
-                  uint64_t deadline_ns, const uint32_t *closed) except -1:
+                  uint64_t deadline_ns, const shmq_handle *handle) except -1:
         """Take 1..max_items; SHMQ_OK, or SHMQ_NEED when the first one needs a larger buffer.
 
         An item in a block comes alone, if it has at most `block_bytes`, and is left there. `reader`
@@ -410,18 +409,18 @@ cdef class Attachment:
             if status == SHMQ_CORRUPT:
                 return self._raise_for(status)
         return self._take_or_wait(reader, max_items, buffer, buffer_bytes, block_bytes, taken,
-                                  count, deadline_ns, closed)
+                                  count, deadline_ns, handle)
 
     cdef int _take_or_wait(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                            uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
                            uint64_t *count, uint64_t deadline_ns,
-                           const uint32_t *closed) except -1:
+                           const shmq_handle *handle) except -1:
         cdef int status
-        cdef int sleeps = 0
+        cdef bint is_idle = False
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        shmq_waiter_init(&waiter, deadline_ns, 1, handle)
         waiter.reader = reader
         while True:
             with nogil:
@@ -430,8 +429,8 @@ cdef class Attachment:
             if status != SHMQ_INTERRUPTED:
                 break
             self._look_at_signals(&waiter)
-            sleeps += 1
-            if sleeps == IDLE_SLEEPS:
+            if not is_idle and now_ns() - waiter.started_ns > IDLE_NS:
+                is_idle = True
                 with nogil:
                     shmq_pool_give_back(self.view)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
@@ -513,7 +512,7 @@ cdef class Attachment:
     # ---- blocks: the payload of large items ----
 
     cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
-                             const uint32_t *closed) except NULL:
+                             const shmq_handle *handle) except NULL:
         """Take a block for a payload; returns where to write it."""
         cdef int status, error
         cdef bint has_descriptor = False
@@ -523,7 +522,7 @@ cdef class Attachment:
             self.take_seat()
         if self.view.capacity >= SHMQ_UNBOUNDED:
             deadline_ns = SHMQ_NO_DEADLINE  # as in _put_or_wait
-        shmq_waiter_init(&waiter, deadline_ns, 1, closed)
+        shmq_waiter_init(&waiter, deadline_ns, 1, handle)
         while True:
             with nogil:
                 status = shmq_block_take(self.view, size, index, &waiter)
@@ -616,27 +615,23 @@ cdef class Attachment:
     # ---- shutting down, being done, being polled ----
 
     cdef int do(self, uint32_t end, int deed, uint64_t deadline_ns,
-                const uint32_t *closed) except -1000:
+                const shmq_handle *handle) except -1000:
         """Do something under an end's owner word; SHMQ_OK, or SHMQ_TIMEOUT if it wasn't to be had.
 
-        Without `closed` signals are not looked at either.
+        Without a handle signals are not looked at either.
         """
         cdef int status
-        cdef uint32_t never = 0
-        cdef const uint32_t *flag = &never
         cdef shmq_waiter waiter
-        if closed != NULL:
-            flag = closed
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, deadline_ns, 1, flag)
+        shmq_waiter_init(&waiter, deadline_ns, 1, &shmq_no_handle if handle == NULL else handle)
         while True:
             # In one stretch: nobody waits for the GIL with an owner word in hand.
             with nogil:
                 status = shmq_end_do(self.view, &self.view.ends[end], <shmq_deed>deed, &waiter)
             if status != SHMQ_INTERRUPTED:
                 break
-            if closed != NULL:
+            if handle != NULL:
                 self._look_at_signals(&waiter)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
         if status != SHMQ_OK and status != SHMQ_TIMEOUT:
@@ -663,14 +658,14 @@ cdef class Attachment:
         """How many items were put for which nobody called task_done yet."""
         return shmq_unfinished(self.view)
 
-    cdef int begin_to_poll(self, const uint32_t *closed) except -1:
+    cdef int begin_to_poll(self, const shmq_handle *handle) except -1:
         """From here on `poll_fd` is readable while there is something to take."""
         # Not by the state alone: whoever set it may have been killed before it went on.
         if self.polls:
             return self._settle_poll()
         # Takers first, so that none empties the ring unnoticed once it is settled.
-        self.do(SHMQ_END_HEAD0, SHMQ_DO_POLL, SHMQ_NO_DEADLINE, closed)
-        self.do(SHMQ_END_TAIL, SHMQ_DO_SETTLE, SHMQ_NO_DEADLINE, closed)
+        self.do(SHMQ_END_HEAD0, SHMQ_DO_POLL, SHMQ_NO_DEADLINE, handle)
+        self.do(SHMQ_END_TAIL, SHMQ_DO_SETTLE, SHMQ_NO_DEADLINE, handle)
         self.polls = True
         return 0
 

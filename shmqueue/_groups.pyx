@@ -35,6 +35,7 @@ from shmqueue._protocol cimport (
     shmq_join_group,
     shmq_join_wish,
     shmq_leave_group,
+    shmq_no_handle,
     shmq_skip,
     shmq_track_group,
     shmq_snapshot_ends,
@@ -56,9 +57,6 @@ START_AT = SHMQ_START_AT
 MAX_GROUPS = SHMQ_MAX_GROUPS
 MAX_WRITERS = SHMQ_MAX_WRITERS
 MAX_NAME_BYTES = SHMQ_GROUP_NAME
-
-# What waits here waits for an owner word, until it has it.
-cdef uint32_t _never_closed = 0
 
 
 class NoSuchStartError(ValueError):
@@ -84,7 +82,7 @@ cdef int _begin(Attachment attachment, shmq_waiter *waiter) except -1:
         raise ValueError(f"{attachment.path} is a queue, not a stream: it has no groups")
     if not shmq_view_is_mine(attachment.view):
         attachment.take_seat()
-    shmq_waiter_init(waiter, SHMQ_NO_DEADLINE, 1, &_never_closed)
+    shmq_waiter_init(waiter, SHMQ_NO_DEADLINE, 1, &shmq_no_handle)
     return 0
 
 
@@ -270,12 +268,12 @@ def shut(Attachment attachment not None, bint immediate):
     """End the stream for everybody; if `immediate`, its consumers get nothing any more."""
     cdef shmq_group_seen seen
     cdef uint32_t group
-    attachment.do(SHMQ_END_TAIL, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, &_never_closed)
+    attachment.do(SHMQ_END_TAIL, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, &shmq_no_handle)
     if immediate:
         for group in range(SHMQ_MAX_GROUPS):
             if shmq_group_look(attachment.view, group, &seen):
                 attachment.do(SHMQ_END_HEAD0 + 1 + group, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE,
-                              &_never_closed)
+                              &shmq_no_handle)
     attachment.ring_bells()
 
 

@@ -95,10 +95,21 @@ cdef extern from "_native/joining.h" nogil:
 
     ctypedef struct shmq_waiter:
         uint32_t growth_is_refused
+        uint64_t started_ns
         shmq_reader *reader
 
-    void shmq_set_closed(uint32_t *)
-    bint shmq_is_closed(const uint32_t *)
+    ctypedef struct shmq_handle:
+        uint32_t closed
+        uint64_t poll_ns
+
+    const shmq_handle shmq_no_handle
+    uint32_t SHMQ_WAIT_BLOCK
+    uint32_t SHMQ_WAIT_SPIN
+    uint32_t SHMQ_WAIT_YIELD
+    void shmq_set_closed(shmq_handle *)
+    bint shmq_is_closed(const shmq_handle *)
+    void shmq_set_wait(shmq_handle *, uint32_t strategy, uint64_t poll_ns)
+    uint32_t shmq_wait_strategy(const shmq_handle *)
     bint shmq_is_shut(const shmq_view *)
     bint shmq_is_polled(const shmq_view *)
     bint shmq_is_to_trim(const shmq_view *)
@@ -283,7 +294,7 @@ cdef extern from "_native/joining.h" nogil:
     int shmq_try_take(shmq_view *, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
                       uint64_t block_bytes, shmq_taken *, uint64_t *count)
     void shmq_waiter_init(shmq_waiter *, uint64_t deadline_ns, uint64_t count,
-                          const uint32_t *closed)
+                          const shmq_handle *handle)
     void shmq_waiter_end(const shmq_view *, shmq_waiter *, int gave_up)
     int shmq_put(shmq_view *, const shmq_record *, uint64_t count, shmq_waiter *)
     int shmq_await_room(shmq_view *, shmq_waiter *)

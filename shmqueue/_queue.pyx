@@ -78,7 +78,7 @@ cdef class ObjectQueue(Consumer):
                 record.kind = payload.kind
                 record.flags = 0
                 record.item_bytes = payload.size
-                attachment.put(&record, 1, deadline_ns, &self.closed_flag)
+                attachment.put(&record, 1, deadline_ns, &self.handle)
             else:
                 self._put_large(attachment, payload, deadline_ns)
         finally:
@@ -91,10 +91,10 @@ cdef class ObjectQueue(Consumer):
         cdef shmq_record record
         if deadline_ns == AT_ONCE and not attachment.has_room(1):
             raise Full
-        write_block(attachment, payload, &ref, &record, deadline_ns, &self.closed_flag)
+        write_block(attachment, payload, &ref, &record, deadline_ns, &self.handle)
         record.data = &ref
         try:
-            attachment.put(&record, 1, deadline_ns, &self.closed_flag)
+            attachment.put(&record, 1, deadline_ns, &self.handle)
         except BaseException:
             attachment.block_drop(ref.block)
             raise
@@ -136,8 +136,8 @@ cdef class ObjectQueue(Consumer):
         for item in items:
             if self.dumps is not None:
                 item = _dumped(self.dumps, item)
-            batch.append(item, self.policy, deadline_ns, &self.closed_flag)
-        batch.put(deadline_ns, &self.closed_flag)
+            batch.append(item, self.policy, deadline_ns, &self.handle)
+        batch.put(deadline_ns, &self.handle)
 
     # ---- looking, waiting, ending ----
 
@@ -166,7 +166,7 @@ cdef class ObjectQueue(Consumer):
         raise ShutDown, gets do once the queue is empty.
         """
         cdef Attachment attachment = self._open()
-        shutdown(attachment, bool(immediate), &self.closed_flag)
+        shutdown(attachment, bool(immediate), &self.handle)
         if immediate and self.pending is not None and self._has_pending(attachment):
             # Taken, but never delivered: discarded like the rest.
             pending, self.pending = self.pending, []
@@ -181,7 +181,7 @@ cdef class ObjectQueue(Consumer):
     def _join(self):
         """Wait until as many items are done as were put."""
         cdef Attachment attachment = self._open()
-        join(attachment, &self.closed_flag)
+        join(attachment, &self.handle)
 
     def _fileno(self):
         """Return the descriptor that polls readable while there is an item, or after a shutdown.
@@ -191,7 +191,7 @@ cdef class ObjectQueue(Consumer):
         cdef Attachment attachment = self._open()
         if attachment.view.poll_fd < 0:
             raise ValueError(f"{self.label} has a name, and so no descriptor that can be polled")
-        attachment.begin_to_poll(&self.closed_flag)
+        attachment.begin_to_poll(&self.handle)
         return attachment.view.poll_fd
 
 

@@ -261,7 +261,7 @@ cdef class RawQueue(ObjectQueue):
         if self.pending is not None and self._has_pending(attachment):
             kept = self.pending.pop(0)
         elif attachment.take(NULL, 1, scratch, SCRATCH_BYTES, 0, &taken, &count, deadline_ns,
-                             &self.closed_flag) != SHMQ_OK:
+                             &self.handle) != SHMQ_OK:
             kept = self._take_large(attachment, None, &taken, deadline_ns)
         else:
             kept = taken.kind, (<char *>scratch)[: taken.length]
@@ -296,7 +296,7 @@ cdef class RawQueue(ObjectQueue):
             if self.pending is not None and self._has_pending(attachment):
                 return self._pending_into(attachment, memory, room)
             if attachment.take(NULL, 1, memory, room, 0 if loan is None else room, &taken,
-                               &count, deadline_ns, &self.closed_flag) == SHMQ_OK:
+                               &count, deadline_ns, &self.handle) == SHMQ_OK:
                 break
             if taken.length > room:
                 raise ValueError(

@@ -62,7 +62,7 @@ cdef class Reservation:
         if size >= IN_PLACE_BYTES or size > self.attachment.item_size:
             loan = Loan(self.attachment)
             self.attachment.block_take(
-                self.size, &block, self.deadline_ns, &self.queue.closed_flag
+                self.size, &block, self.deadline_ns, &self.queue.handle
             )
             loan.begin(block, self.size, kind, True, None)
             if loan.lend():
@@ -188,7 +188,7 @@ cdef class Reservation:
         cdef shmq_block_ref ref
         cdef shmq_record record
         cdef uint32_t block
-        if shmq_is_closed(&self.queue.closed_flag):
+        if shmq_is_closed(&self.queue.handle):
             self.queue._raise_closed()
         if not self.attachment.is_mine() or self.attachment.view.epoch != self.epoch:
             raise ValueError(
@@ -207,7 +207,7 @@ cdef class Reservation:
         refer_to_block(block, size, self.kind, &ref, &record)
         record.data = &ref
         try:
-            self.attachment.put(&record, 1, self.deadline_ns, &self.queue.closed_flag)
+            self.attachment.put(&record, 1, self.deadline_ns, &self.queue.handle)
         except BaseException:
             self.attachment.block_drop(block)
             raise
@@ -226,7 +226,7 @@ cdef class Reservation:
             self.loan.keep()
             source = self.loan.memory
         target = self.attachment.block_take(
-            size, &block, self.deadline_ns, &self.queue.closed_flag
+            size, &block, self.deadline_ns, &self.queue.handle
         )
         copy_unlocked(target, source, size)
         return block
@@ -238,7 +238,7 @@ cdef class Reservation:
         record.kind = self.kind
         record.flags = 0
         record.item_bytes = size
-        return self.attachment.put(&record, 1, self.deadline_ns, &self.queue.closed_flag)
+        return self.attachment.put(&record, 1, self.deadline_ns, &self.queue.handle)
 
 
 cdef bint is_only_a_variables(object o, bint was_entered) noexcept:
@@ -252,7 +252,7 @@ cdef Reservation _new(ObjectQueue queue, uint64_t deadline_ns):
     reservation.queue = queue
     reservation.attachment = queue._open()
     reservation.deadline_ns = deadline_ns
-    reservation.attachment.await_room(deadline_ns, &queue.closed_flag)
+    reservation.attachment.await_room(deadline_ns, &queue.handle)
     return reservation
 
 

@@ -31,6 +31,8 @@ class NamedQueue(RawQueue):
         allow_other_owner: bool,
         serializer: Any,
         copy: bool,
+        wait_strategy: str,
+        spin_seconds: float | None,
         capacity: int,
         item_size: int,
         max_processes: int,
@@ -39,6 +41,7 @@ class NamedQueue(RawQueue):
     ) -> None:
         """Create the segment, or attach to it; `ungrouped` makes it a stream (see `Descriptor`)."""
         self._path = segment.path_of(name, run_id)
+        self.set_wait_strategy(wait_strategy, spin_seconds)
         self._name = name
         self._run_id = run_id
         self._allow_other_owner = bool(allow_other_owner)

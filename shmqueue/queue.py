@@ -56,6 +56,10 @@ class SharedMemoryQueue(NamedQueue):
     copy : bool, default False
         Whether `get` copies large buffers to memory of their own, by default; see there. Of this
         handle only.
+    wait_strategy : {"block", "spin", "yield"}, default "block"
+        How calls of this handle wait; see `set_wait_strategy`.
+    spin_seconds : float, optional
+        How long a wait polls before it sleeps; see there.
 
     Attributes
     ----------
@@ -107,6 +111,8 @@ class SharedMemoryQueue(NamedQueue):
         max_processes: int = 256,
         allow_other_owner: bool = False,
         copy: bool = False,
+        wait_strategy: str = "block",
+        spin_seconds: float | None = None,
     ) -> None:
         self._open_named(
             name,
@@ -116,6 +122,8 @@ class SharedMemoryQueue(NamedQueue):
             allow_other_owner=allow_other_owner,
             serializer=serializer,
             copy=copy,
+            wait_strategy=wait_strategy,
+            spin_seconds=spin_seconds,
             capacity=capacity,
             item_size=item_size,
             max_processes=max_processes,

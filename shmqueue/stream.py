@@ -25,7 +25,7 @@ class Stream(NamedQueue):
     Parameters
     ----------
     name, create, capacity, item_size, run_id, exist_ok, mode, serializer, max_processes, \
-allow_other_owner, copy
+allow_other_owner, copy, wait_strategy, spin_seconds
         As of `SharedMemoryQueue`.
     groups : iterable of str, or mapping of str to dict, optional
         Groups to declare at once, which see the items from the first one on: names, or names and
@@ -80,6 +80,8 @@ OSError
         max_processes: int = 256,
         allow_other_owner: bool = False,
         copy: bool = False,
+        wait_strategy: str = "block",
+        spin_seconds: float | None = None,
     ) -> None:
         if ungrouped not in UNGROUPED:
             raise ValueError(f'ungrouped must be "hold" or "drop", not {ungrouped!r}')
@@ -94,6 +96,8 @@ OSError
             allow_other_owner=allow_other_owner,
             serializer=serializer,
             copy=copy,
+            wait_strategy=wait_strategy,
+            spin_seconds=spin_seconds,
             capacity=capacity,
             item_size=item_size,
             max_processes=max_processes,
@@ -258,7 +262,9 @@ OSError
 
     def _handle(self, seen: dict[str, Any], writes: bool, copy: bool | None) -> Group:
         label = f"group {name_of(seen)!r} of {self._label()}"
-        return Group(self._attachment, seen, label, writes, self._copy if copy is None else copy)
+        handle = Group(self._attachment, seen, label, writes, self._copy if copy is None else copy)
+        handle._wait_like(self)
+        return handle
 
     def _rows(self) -> list[dict[str, Any]]:
         return _groups.rows(self._attachment)

@@ -5,19 +5,26 @@
  * it waits for. Then it sleeps on a futex. Every sleep is bounded (reliability needs it: a process
  * killed between its commit and its wake-up rings for nobody): 50 ms where somebody else should
  * act, growing to 250 ms where nothing is going on.
+ *
+ * A handle may rather poll on (handle.h). Then it sets no flag, so nobody makes a system call for it,
+ * and in rounds it sees to what a sleeper sees to between two sleeps.
  */
 #ifndef SHMQ_WAIT_H
 #define SHMQ_WAIT_H
 
 #include "done.h"
 #include "growth.h"
+#include "handle.h"
 #include "writers.h"
+
+#include <sched.h>
 
 #define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
 #define SHMQ_SPIN_HALVINGS 3u
 #define SHMQ_SPIN_RETRY 8u
 #define SHMQ_SLEEP_BUSY (50 * SHMQ_MS)
 #define SHMQ_SLEEP_IDLE (250 * SHMQ_MS)
+#define SHMQ_POLL_ROUND (10 * SHMQ_MS)
 /* A call that may not block still gives a holder of the owner word the time to finish its copy, be
  * it preempted meanwhile: else get_nowait would say "empty" of a queue that is only in use. */
 #define SHMQ_BUSY_GRACE (10 * SHMQ_MS)
@@ -29,7 +36,7 @@ typedef struct {
   uint64_t sleep_ns;     /* bound of the next sleep */
   uint64_t count;        /* slots wanted: more than 1 for a batch */
   uint64_t target;       /* who joins: the tail when it began */
-  const uint32_t *closed; /* set by whoever closes the handle */
+  const shmq_handle *handle;
   shmq_reader *reader;   /* of a consumer of a group; NULL: of a queue, or a producer */
   shmq_end *end;         /* what is waited for: an end to move, or its owner word to be free */
   shmq_status why;       /* FULL, EMPTY, UNFINISHED or BUSY */
@@ -44,12 +51,12 @@ typedef struct {
 } shmq_waiter;
 
 static inline void shmq_waiter_init(shmq_waiter *waiter, uint64_t deadline_ns, uint64_t count,
-                                    const uint32_t *closed) {
+                                    const shmq_handle *handle) {
   shmq_waiter fresh = {0};
   fresh.deadline_ns = deadline_ns;
   fresh.sleep_ns = SHMQ_SLEEP_SHORT;
   fresh.count = count;
-  fresh.closed = closed;
+  fresh.handle = handle;
   *waiter = fresh;
 }
 
@@ -116,9 +123,10 @@ static inline int shmq_poll(const shmq_view *view, const shmq_waiter *waiter, ui
 static inline int shmq_spin(shmq_view *view, const shmq_waiter *waiter) {
   uint32_t in_vain = load_relaxed(&view->spins_in_vain); /* relaxed: private, and a guess */
   uint32_t halvings = in_vain < SHMQ_SPIN_HALVINGS ? in_vain : SHMQ_SPIN_HALVINGS;
-  if (view->spin_ns == 0) return 0;
+  uint64_t budget_ns = shmq_poll_budget_ns(waiter->handle, view->spin_ns);
+  if (budget_ns == 0) return 0;
   if (in_vain % SHMQ_SPIN_RETRY == 0) halvings = 0;
-  if (shmq_poll(view, waiter, view->spin_ns >> halvings)) {
+  if (shmq_poll(view, waiter, budget_ns >> halvings)) {
     if (in_vain > 0) store_relaxed(&view->spins_in_vain, 0); /* relaxed: as above */
     return 1;
   }
@@ -140,11 +148,12 @@ static inline void shmq_leave_bell(shmq_waiter *waiter) {
   futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
 }
 
-/* In a stream, before a sleep: until when the answer can't change by itself. */
+/* Before it waits for a group: until when the answer can't change by itself. */
 static inline uint64_t shmq_stream_look_again_ns(const shmq_view *view, const shmq_waiter *waiter,
                                                  uint64_t now) {
   const shmq_end *heads = shmq_head(view) + 1;
-  if (waiter->why != SHMQ_FULL || waiter->end < heads || waiter->end >= heads + SHMQ_MAX_GROUPS)
+  if (view->stream == NULL || waiter->why != SHMQ_FULL || waiter->end < heads ||
+      waiter->end >= heads + SHMQ_MAX_GROUPS)
     return SHMQ_NO_DEADLINE;
   const uint32_t group = (uint32_t)(waiter->end - heads);
   /* relaxed, all: what it comes to is when to look again. */
@@ -157,7 +166,51 @@ static inline uint64_t shmq_stream_look_again_ns(const shmq_view *view, const sh
   return due > now + SHMQ_MS ? due : now + SHMQ_MS;
 }
 
-/* One bounded sleep. OK, or INTERRUPTED. */
+/* Before an end is waited for: OK when there is something to do that no end tells of, or CLOSED; else
+ * what is waited for, still. */
+static inline shmq_status shmq_look_around(const shmq_view *view, shmq_waiter *waiter) {
+  if (view->stream != NULL && waiter->why != SHMQ_UNFINISHED) {
+    uint64_t begun;
+    int was_written = waiter->is_written;
+    waiter->is_written = waiter->why == SHMQ_EMPTY && shmq_all_written(view, &begun);
+    /* Once: where the tail's word is in use, its holder is waited for. */
+    if (waiter->is_written && !was_written) return SHMQ_OK;
+  }
+  /* acquire: who shuts the tail rings the bell afterwards, which the futex compares; if that came
+   * before our look at the bell, the state is seen here. */
+  if (waiter->why != SHMQ_UNFINISHED && load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT &&
+      !waiter->saw_shut) {
+    waiter->saw_shut = 1;
+    return SHMQ_OK;
+  }
+  return shmq_is_closed(waiter->handle) ? SHMQ_CLOSED : waiter->why;
+}
+
+/* One round of polling, by a handle that doesn't sleep. OK, INTERRUPTED or CLOSED. */
+static inline shmq_status shmq_poll_on(const shmq_view *view, shmq_waiter *waiter, uint64_t now,
+                                       uint64_t deadline) {
+  const int yields = shmq_wait_strategy(waiter->handle) == SHMQ_WAIT_YIELD;
+  const int is_busy = waiter->why == SHMQ_BUSY;
+  uint64_t until = now + (is_busy ? SHMQ_SLEEP_SHORT : SHMQ_POLL_ROUND);
+  if (until > deadline) until = deadline;
+  if (is_busy) {
+    if (shmq_end_evict_dead(view, waiter->end)) return SHMQ_OK;
+  } else {
+    shmq_status status = shmq_look_around(view, waiter);
+    if (status != waiter->why) return status;
+    uint64_t look_again = shmq_stream_look_again_ns(view, waiter, now);
+    if (look_again < until) until = look_again;
+  }
+  while (!shmq_may_go_on(view, waiter)) {
+    if (shmq_is_closed(waiter->handle)) return SHMQ_CLOSED;
+    if (now_ns() >= until) return SHMQ_INTERRUPTED;
+    if (yields) sched_yield();
+    for (int i = 0; i < 24 && !yields; i++) cpu_pause();
+  }
+  return SHMQ_OK;
+}
+
+/* One bounded sleep. OK, INTERRUPTED or CLOSED. */
 static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter, uint64_t now,
                                      uint64_t deadline) {
   uint64_t until = now + waiter->sleep_ns;
@@ -190,24 +243,10 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
   }
   shmq_end_flag(waiter->end, batch ? SHMQ_BATCH_AWAITED : SHMQ_AWAITED);
   if (shmq_may_go_on(view, waiter)) return SHMQ_OK;
-  if (view->stream != NULL && waiter->why != SHMQ_UNFINISHED) {
-    uint64_t look_again = shmq_stream_look_again_ns(view, waiter, now);
-    if (look_again < until) until = look_again;
-    uint64_t begun;
-    int was_written = waiter->is_written;
-    waiter->is_written = waiter->why == SHMQ_EMPTY && shmq_all_written(view, &begun);
-    /* Once: where the tail's word is in use, its holder is waited for asleep. */
-    if (waiter->is_written && !was_written) return SHMQ_OK;
-  }
-  /* acquire: who shuts the tail rings the bell afterwards, which the futex compares; if that came
-   * before our look at the bell, the state is seen here. */
-  if (waiter->why != SHMQ_UNFINISHED && load_acquire(&shmq_tail(view)->state) & SHMQ_END_SHUT &&
-      !waiter->saw_shut) {
-    waiter->saw_shut = 1;
-    return SHMQ_OK;
-  }
-  /* relaxed: whoever sets it rings the bells afterwards, which the futex compares. */
-  if (load_relaxed(waiter->closed)) return SHMQ_CLOSED;
+  shmq_status status = shmq_look_around(view, waiter);
+  if (status != waiter->why) return status;
+  uint64_t look_again = shmq_stream_look_again_ns(view, waiter, now);
+  if (look_again < until) until = look_again;
   waiter->slept = 1;
   if (!batch) {
     shmq_leave_bell(waiter);
@@ -234,15 +273,20 @@ static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_s
   if (waiter->why != why || waiter->started_ns == 0) {
     if (waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
     shmq_waiter_begin(view, waiter, why);
-    if (!waiter->slept && shmq_spin(view, waiter)) return SHMQ_OK;
+    if (!waiter->slept && shmq_wait_strategy(waiter->handle) == SHMQ_WAIT_BLOCK &&
+        shmq_spin(view, waiter))
+      return SHMQ_OK;
   }
   now = now_ns();
   shmq_waiter_account(view, waiter, now);
-  if (load_relaxed(waiter->closed)) return SHMQ_CLOSED; /* relaxed: as in shmq_sleep */
+  if (shmq_is_closed(waiter->handle)) return SHMQ_CLOSED;
   deadline = waiter->deadline_ns;
   if (why == SHMQ_BUSY && deadline < waiter->started_ns + SHMQ_BUSY_GRACE)
     deadline = waiter->started_ns + SHMQ_BUSY_GRACE;
   if (now >= deadline) return SHMQ_TIMEOUT;
+  if (shmq_wait_strategy(waiter->handle) != SHMQ_WAIT_BLOCK &&
+      now - waiter->started_ns < shmq_poll_budget_ns(waiter->handle, 0))
+    return shmq_poll_on(view, waiter, now, deadline);
   return shmq_sleep(view, waiter, now, deadline);
 }
 
@@ -272,14 +316,6 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
 }
 
 /* ---- words that other threads and processes change, for callers that only look --------------------- */
-
-/* Of a handle: whoever closes it rings the bells afterwards, which the futex of a sleeper compares. */
-static inline void shmq_set_closed(uint32_t *closed) {
-  store_relaxed(closed, 1); /* relaxed: see above */
-}
-static inline int shmq_is_closed(const uint32_t *closed) {
-  return load_relaxed(closed) != 0; /* relaxed: a look; a call that began before goes on */
-}
 
 static inline int shmq_is_shut(const shmq_view *view) {
   /* acquire: as any look at a state that may be the last. */

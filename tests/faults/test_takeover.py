@@ -127,6 +127,14 @@ class TestDeadOwners:
         assert queue.get_nowait() == "x"
         assert _takeovers(queue) == 2
 
+    @pytest.mark.parametrize("strategy", ["spin", "yield"])
+    def test_a_handle_that_polls_goes_on_too(self, queue, raw, dead_tag, call, strategy):
+        queue.set_wait_strategy(strategy)
+        end, function, _ = call
+        raw.set_owner(end, dead_tag)
+        function(LIMIT)
+        assert _takeovers(queue) == 1
+
     def test_again_and_again(self, queue, raw, dead_tag):
         for number in range(20):
             raw.set_owner(TAIL, dead_tag)

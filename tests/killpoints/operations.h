@@ -11,7 +11,7 @@
 #define FIRST_PUT 500u /* ids of what the killed put; those of one who took over from the killed: */
 #define FIRST_PUT_AGAIN 600u
 
-static const uint32_t never_closed = 0;
+static const shmq_handle never_closed;
 
 /* Whoever does an operation: the one who is killed, a sleeper, or the survivor. */
 typedef struct {

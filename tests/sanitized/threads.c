@@ -33,7 +33,7 @@ typedef struct {
 
 static shmq_view views[VIEWS];
 static uint64_t items_of_each, deadline_ns;
-static const uint32_t never = 0;
+static const shmq_handle never;
 static uint64_t taken_of[WRITERS], taken_sum[WRITERS];
 static uint32_t is_over;
 

@@ -13,7 +13,7 @@
 #define EX_LARGE_BYTES 5000u
 #define EX_VIEW (&views[running->process])
 
-static const uint32_t ex_never = 0;
+static const shmq_handle ex_never;
 static uint32_t ex_payload_bytes = EX_ITEM_BYTES;
 
 static void ex_encode(uint32_t item, uint64_t payload[2]) {
