@@ -3,11 +3,25 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
-from shmqueue._protocol cimport shmq_handle, shmq_taken
+from shmqueue._protocol cimport shmq_handle, shmq_reader, shmq_taken
 from shmqueue._readers cimport Reader
 
 
+cdef enum:
+    BATCH_CHUNK = 1024  # items taken at once, at most
+
 cdef int raise_kept(tuple kept) except -1
+
+
+cdef inline shmq_reader *reader_at(Reader reader) noexcept:
+    return NULL if reader is None else &reader.reader
+
+
+cdef inline int set_takes_more(Reader reader, bint takes_more) noexcept:
+    """Whether what is taken comes to what was taken before, which is not finished then."""
+    if reader is not None:
+        reader.reader.takes_more = takes_more
+    return 0
 
 
 cdef class Consumer:
@@ -17,6 +31,8 @@ cdef class Consumer:
     # Of a custom serializer; None for the codec's own policies.
     cdef object dumps
     cdef object loads
+    # An `ItemType`, if all items are of one.
+    cdef object item_type
     cdef bint copies
     # Of a group of a stream; None: the only head of a queue, or closed.
     cdef Reader reader
@@ -30,7 +46,8 @@ cdef class Consumer:
     cpdef _bind(self, Attachment attachment, str label)
     cpdef _read_from(self, Reader reader)
     cpdef _set_copies(self, bint copies)
-    cpdef _wait_like(self, Consumer other)
+    cpdef _set_item_type(self, item_type)
+    cpdef _be_like(self, Consumer other)
     cdef Reader _open_reader(self)
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1

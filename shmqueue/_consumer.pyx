@@ -31,7 +31,6 @@ from shmqueue._protocol cimport (
     SHMQ_WAIT_SPIN,
     SHMQ_WAIT_YIELD,
     shmq_is_closed,
-    shmq_reader,
     shmq_set_closed,
     shmq_set_wait,
     shmq_taken,
@@ -48,7 +47,6 @@ _STRATEGIES = {"block": SHMQ_WAIT_BLOCK, "spin": SHMQ_WAIT_SPIN, "yield": SHMQ_W
 cdef enum:
     SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
     BATCH_SCRATCH_BYTES = 65536  # on the heap, for many items taken at once
-    BATCH_CHUNK = 1024           # items taken at once, at most
 
 
 cdef class Consumer:
@@ -73,6 +71,13 @@ cdef class Consumer:
     cpdef _read_from(self, Reader reader):
         """Take from a group of the stream, rather than from the only head of a queue."""
         self.reader = reader
+
+    cpdef _set_item_type(self, item_type):
+        """Have all items of one type: an `ItemType`."""
+        self.item_type = item_type
+        self.policy = POLICY_MULTIPROCESSING
+        self.dumps = item_type.dumps
+        self.loads = item_type.loads
 
     cpdef _set_copies(self, bint copies):
         """Whether get copies large buffers out by default."""
@@ -152,13 +157,13 @@ cdef class Consumer:
         cdef Attachment attachment = self._open()
         if self.pending is not None and self._has_pending(attachment):
             return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
-        if attachment.take(_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count,
-                           deadline_ns, &self.handle) != SHMQ_OK:
+        if attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken,
+                           &count, deadline_ns, &self.handle) != SHMQ_OK:
             return self._deliver_or_keep(
                 attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
         if taken.block != SHMQ_NO_BLOCK:
-            attachment.block_read(_at(reader), &taken, scratch)
+            attachment.block_read(reader_at(reader), &taken, scratch)
         if self.loads is not None:
             return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
@@ -185,9 +190,9 @@ cdef class Consumer:
                     reader.see_to_pinner()
             wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            if attachment.take(_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
-                               0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
-                               &self.handle) == SHMQ_OK:
+            if attachment.take(reader_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer),
+                               wanted_bytes, 0 if loan is None else UINT64_MAX, taken, &count,
+                               deadline_ns, &self.handle) == SHMQ_OK:
                 break
         if taken.block != SHMQ_NO_BLOCK:
             loan.begin(taken.block, taken.length, taken.kind, False, reader)
@@ -209,7 +214,7 @@ cdef class Consumer:
         Returns
         -------
         list
-            1 to `max_items` items, oldest first.
+            1 to `max_items` items, oldest first; of items of one `dtype` an array.
 
         Raises
         ------
@@ -235,6 +240,8 @@ cdef class Consumer:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
         # What is there is never more than the capacity; a producer that keeps up doesn't hold us.
         wanted = min(max_items, attachment.view.capacity)
+        if self.item_type is not None:
+            return self.item_type.get_batch(self, wanted, block, timeout)
         if self.pending is not None and self._has_pending(attachment):
             self._deliver_pending(attachment, items, wanted, copies)
             return items
@@ -243,17 +250,19 @@ cdef class Consumer:
             raise MemoryError
         scratch = <uint8_t *>(taken + BATCH_CHUNK)
         try:
-            if attachment.take(_at(reader), min(wanted, BATCH_CHUNK), scratch,
+            if attachment.take(reader_at(reader), min(wanted, BATCH_CHUNK), scratch,
                                BATCH_SCRATCH_BYTES, 0, taken, &count, deadline_ns,
                                &self.handle) != SHMQ_OK:
                 kept = self._take_large(attachment, reader, taken, deadline_ns)
                 items.append(self._deliver_or_keep(attachment, kept, copies))
             elif not self._decode_taken(attachment, items, taken, count, scratch):
                 return items
-            _set_takes_more(reader, True)
+            set_takes_more(reader, True)
             while len(items) < wanted:
-                status = attachment.try_take(_at(reader), min(wanted - len(items), BATCH_CHUNK),
-                                             scratch, BATCH_SCRATCH_BYTES, 0, taken, &count)
+                status = attachment.try_take(
+                    reader_at(reader), min(wanted - len(items), BATCH_CHUNK), scratch,
+                    BATCH_SCRATCH_BYTES, 0, taken, &count
+                )
                 if status == SHMQ_CORRUPT:
                     # Passed over already: the next call says so.
                     self._keep(attachment, (0, b""))
@@ -264,18 +273,27 @@ cdef class Consumer:
                                                                  scratch):
                     break
         finally:
-            _set_takes_more(reader, False)
+            set_takes_more(reader, False)
             free(taken)
         return items
 
     def _get_more(self, max_items, timeout):
         """As `get_batch`, but what was got before is not finished by it."""
         cdef Reader reader = self._open_reader()
-        _set_takes_more(reader, True)
+        set_takes_more(reader, True)
         try:
             return self.get_batch(max_items, True, timeout)
         finally:
-            _set_takes_more(reader, False)
+            set_takes_more(reader, False)
+
+    def _joined(self, list batches not None):
+        """Return several batches as one."""
+        if self.item_type is not None and len(batches) > 1:
+            return self.item_type.joined(batches)
+        items = batches[0]
+        for batch in batches[1:]:
+            items += batch
+        return items
 
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, uint8_t *scratch) except -1:
@@ -433,9 +451,11 @@ cdef class Consumer:
             poll_ns = <uint64_t>min(max(spin_seconds * 1e9, 1), 1e18)
         shmq_set_wait(&self.handle, _STRATEGIES[strategy], poll_ns)
 
-    cpdef _wait_like(self, Consumer other):
-        """Wait as another handle does."""
+    cpdef _be_like(self, Consumer other):
+        """Wait as another handle of the segment does, and have its type of items."""
         shmq_set_wait(&self.handle, shmq_wait_strategy(&other.handle), other.handle.poll_ns)
+        if other.item_type is not None:
+            self._set_item_type(other.item_type)
 
     @property
     def wait_strategy(self):
@@ -444,6 +464,11 @@ cdef class Consumer:
         return next(name for name, known in _STRATEGIES.items() if known == number)
 
     # ---- looking, ending ----
+
+    @property
+    def dtype(self):
+        """The type of all items, as the handle was opened with it; None where any may be put."""
+        return None if self.item_type is None else self.item_type.given
 
     def qsize(self):
         """Return how many items are in the queue at this moment; exact, and already past."""
@@ -487,17 +512,6 @@ cdef class Consumer:
             self.reader = None
         if attachment is not None:
             attachment.ring_bells()
-
-cdef inline shmq_reader *_at(Reader reader) noexcept:
-    return NULL if reader is None else &reader.reader
-
-
-cdef inline int _set_takes_more(Reader reader, bint takes_more) noexcept:
-    """Whether what is taken comes to what was taken before, which is not finished then."""
-    if reader is not None:
-        reader.reader.takes_more = takes_more
-    return 0
-
 
 cdef int raise_kept(tuple kept) except -1:
     """Raise what an item failed with, if that was kept in its place."""

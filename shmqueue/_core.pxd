@@ -28,6 +28,8 @@ cdef class Attachment:
     cdef readonly bytes uuid
     cdef readonly int serializer
     cdef readonly str serializer_name
+    # The type of all items, if they have one in common.
+    cdef readonly bytes type_text
     # What has `dumps` and `loads`, if the serializer is a custom one.
     cdef public object custom
     cdef readonly bint named

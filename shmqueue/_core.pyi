@@ -8,6 +8,7 @@ class Attachment:
     uuid: bytes
     serializer: int
     serializer_name: str
+    type_text: bytes
     custom: Any
     named: bool
     def __new__(cls, fd: int, path: str, poll_fd: int = -1) -> Self: ...

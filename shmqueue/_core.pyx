@@ -153,6 +153,7 @@ cdef class Attachment:
         self.serializer = header.serializer
         header.serializer_name[sizeof(header.serializer_name) - 1] = 0
         self.serializer_name = header.serializer_name.decode(errors="replace")
+        self.type_text = os.pread(fd, header.type_bytes, header.type_offset)
         self.take_seat()
 
     def __dealloc__(self):

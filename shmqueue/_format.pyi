@@ -9,6 +9,7 @@ def plan_segment(
     pool_limit_bytes: int,
     region_count: int = 0,
     is_stream: bool = False,
+    type_bytes: int = 0,
 ) -> tuple[int, list[tuple[int, int]]]: ...
 def region_limit_bytes(region_count: int) -> int: ...
 def format_segment(
@@ -19,9 +20,11 @@ def format_segment(
     pool_limit_bytes: int,
     region_count: int,
     is_stream: bool,
+    type_bytes: int,
     ungrouped: int,
     serializer: int,
     serializer_name: bytes,
+    type_text: bytes,
     uuid: bytes,
     created_realtime_ns: int,
 ) -> None: ...

@@ -62,7 +62,7 @@ def layout_version():
 
 
 def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_count=0,
-                 is_stream=False):
+                 is_stream=False, uint32_t type_bytes=0):
     """Say how large a segment of this geometry is.
 
     Returns
@@ -79,6 +79,7 @@ def plan_segment(capacity, item_size, max_processes, pool_limit_bytes, region_co
     """
     cdef shmq_header header
     memset(&header, 0, sizeof(header))
+    header.type_bytes = type_bytes
     if not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes, region_count,
                      is_stream):
         raise ValueError(
@@ -99,13 +100,19 @@ def region_limit_bytes(region_count):
 
 
 def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes, region_count,
-                   is_stream, uint32_t ungrouped, int serializer, bytes serializer_name not None,
-                   bytes uuid not None, created_realtime_ns):
+                   is_stream, uint32_t type_bytes, uint32_t ungrouped, int serializer,
+                   bytes serializer_name not None, bytes type_text not None, bytes uuid not None,
+                   created_realtime_ns):
     """Write the header of a new segment into a file whose memory is already reserved."""
     cdef shmq_header header
     memset(&header, 0, sizeof(header))
-    if len(uuid) != 16 or not shmq_plan(&header, capacity, item_size, max_processes,
-                                        pool_limit_bytes, region_count, is_stream):
+    header.type_bytes = type_bytes
+    if (
+        len(uuid) != 16
+        or len(type_text) != <Py_ssize_t>type_bytes
+        or not shmq_plan(&header, capacity, item_size, max_processes, pool_limit_bytes,
+                         region_count, is_stream)
+    ):
         raise ValueError("no segment can have this geometry")
     if len(serializer_name) >= sizeof(header.serializer_name):
         raise ValueError(
@@ -117,11 +124,12 @@ def format_segment(int fd, capacity, item_size, max_processes, pool_limit_bytes,
     header.serializer = serializer
     header.ungrouped = ungrouped
     header.created_realtime_ns = created_realtime_ns
-    # What is written here: header, ends and regions, at the beginning of what is reserved.
+    # What is written here: header, ends, regions and type, at the beginning of what is reserved.
     cdef void *base = mmap(NULL, header.seats_offset, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
     if base == <void *>-1:
         error = c_errno
         raise OSError(error, f"cannot map a new segment: {os.strerror(error)}")
+    memcpy(<uint8_t *>base + header.type_offset, PyBytes_AS_STRING(type_text), type_bytes)
     shmq_format(<uint8_t *>base, &header)
     munmap(base, header.seats_offset)
 

@@ -305,6 +305,9 @@ def row_of(Attachment attachment not None, uint32_t group):
         "ready": max(0, <int64_t>(seen.gate - seen.sequence)),
         "lag": max(0, <int64_t>(tail - seen.sequence)),
         "gates_tail": bool(seen.gates_floor),
+        "opened_ns": seen.group.opened_ns,
+        "blocked_full_ns": seen.group.blocked_full_ns,
+        "seen_ns": now_ns(),
         "oldest_age_ns": (
             max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
         ),

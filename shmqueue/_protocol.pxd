@@ -139,6 +139,8 @@ cdef extern from "_native/joining.h" nogil:
         uint32_t seats_granted
         uint64_t stream_offset
         uint32_t ungrouped
+        uint32_t type_bytes
+        uint32_t type_offset
 
     ctypedef struct shmq_field:
         const char *structure
@@ -186,6 +188,8 @@ cdef extern from "_native/joining.h" nogil:
         uint64_t subscriber
         uint64_t keep_ns
         uint64_t joined_sequence
+        uint64_t opened_ns
+        uint64_t blocked_full_ns
         uint32_t policy
         uint32_t name_bytes
         char name[64]

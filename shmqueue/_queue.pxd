@@ -11,5 +11,6 @@ cdef class ObjectQueue(Consumer):
     cdef int _put(self, object item, uint64_t deadline_ns) except -1
     cdef int _put_payload(self, Attachment attachment, Payload *payload,
                           uint64_t deadline_ns) except -1
+    cdef bint _may_put(self, Attachment attachment, uint64_t count, uint64_t deadline_ns) except -1
     cdef int _put_large(self, Attachment attachment, Payload *payload,
                         uint64_t deadline_ns) except -1

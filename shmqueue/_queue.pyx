@@ -122,22 +122,29 @@ cdef class ObjectQueue(Consumer):
         cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
         cdef Attachment attachment = self._open()
         cdef Batch batch
-        items = list(items)
-        if len(items) > attachment.view.capacity:
-            raise ValueError(
-                f"a batch of {len(items)} items can never fit a queue of capacity"
-                f" {attachment.view.capacity}; put it in parts, or create a larger queue"
-            )
-        if not items:
+        if self.item_type is not None:
+            self.item_type.put_batch(self, items, block, timeout)
             return
-        if deadline_ns == AT_ONCE and not attachment.has_room(len(items)):
-            raise Full
+        items = list(items)
+        if not self._may_put(attachment, len(items), deadline_ns):
+            return
         batch = Batch(attachment, len(items))
         for item in items:
             if self.dumps is not None:
                 item = _dumped(self.dumps, item)
             batch.append(item, self.policy, deadline_ns, &self.handle)
         batch.put(deadline_ns, &self.handle)
+
+    cdef bint _may_put(self, Attachment attachment, uint64_t count, uint64_t deadline_ns) except -1:
+        """Raise if so many items can't be put, ever or at once; False if there is none to put."""
+        if count > attachment.view.capacity:
+            raise ValueError(
+                f"a batch of {count} items can never fit a queue of capacity"
+                f" {attachment.view.capacity}; put it in parts, or create a larger queue"
+            )
+        if count > 0 and deadline_ns == AT_ONCE and not attachment.has_room(count):
+            raise Full
+        return count > 0
 
     # ---- looking, waiting, ending ----
 

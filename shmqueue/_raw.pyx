@@ -90,6 +90,7 @@ cdef class RawQueue(ObjectQueue):
         cdef Payload payload
         cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
         cdef Attachment attachment = self._open()
+        self._check_any("put_bytes")
         encode_bytes(data, &payload)
         self._put_payload(attachment, &payload, deadline_ns)
 
@@ -220,6 +221,7 @@ cdef class RawQueue(ObjectQueue):
         OSError
             With errno ENOSPC, if there is not that much memory. The queue is as before.
         """
+        self._check_any("reserve")
         return reserve_bytes(self, nbytes, deadline_ns_of(block, timeout))
 
     def reserve_array(self, shape, dtype=float, block=True, timeout=None):
@@ -250,7 +252,15 @@ cdef class RawQueue(ObjectQueue):
         queue.Full, OSError
             As in `reserve`.
         """
+        self._check_any("reserve_array")
         return reserve_array(self, shape, dtype, deadline_ns_of(block, timeout))
+
+    def _check_any(self, call):
+        """Raise unless items of any size may be put."""
+        if self.item_type is not None:
+            raise TypeError(
+                f"{call}() can't put items of one dtype: put() and put_batch() take them"
+            )
 
     cdef object _next_bytes(self, Attachment attachment, uint64_t deadline_ns):
         """Take the payload of the next item, if it is bytes: bytes, or a loan."""

@@ -14,10 +14,10 @@ from shmqueue._consumer import Consumer
 from shmqueue._core import Attachment
 from shmqueue._readers import Reader
 from shmqueue.errors import ShutDown
+from shmqueue.stats import NS_PER_SECOND
 
 __all__ = ["POLICIES", "SUBSCRIBER", "Group", "name_of", "row"]
 
-NS_PER_SECOND = 1e9
 POLICIES = ("block", "lag", "drop")
 SUBSCRIBER = "subscriber-"
 
@@ -46,6 +46,7 @@ def row(seen: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
         "lapped": seen["lapped"],
         "oldest_item_age_seconds": age / NS_PER_SECOND if age is not None and seen["lag"] else None,
         "gates_tail": seen["gates_tail"],
+        "blocked_full_seconds": seen["blocked_full_ns"] / NS_PER_SECOND,
     }
 
 
@@ -128,7 +129,8 @@ class Group(Consumer):
         Yields
         ------
         list
-            1 to `max_items` items. They are finished when the next batch is asked for.
+            1 to `max_items` items; of items of one `dtype` an array. They are finished when the
+            next batch is asked for.
 
         Raises
         ------
@@ -147,22 +149,25 @@ class Group(Consumer):
                 return
             failure = None
             if linger and len(batch) < max_items:
-                failure = self._linger(batch, max_items, time.monotonic() + linger)
+                batch, failure = self._linger(batch, max_items, time.monotonic() + linger)
             yield batch
             del batch
             if failure is not None:
                 raise failure
 
-    def _linger(self, batch: list[Any], max_items: int, until: float) -> BaseException | None:
-        """Add to a batch; return what came in the way, which is raised once the batch was had."""
-        while len(batch) < max_items:
+    def _linger(self, batch: Any, max_items: int, until: float) -> tuple[Any, BaseException | None]:
+        """Add to a batch; return it, and what came in the way, which is raised once it was had."""
+        parts, count, failure = [batch], len(batch), None
+        while count < max_items:
             try:
-                batch += self._get_more(max_items - len(batch), until - time.monotonic())
+                parts.append(self._get_more(max_items - count, until - time.monotonic()))
             except (Empty, ShutDown):
-                return None
+                break
             except BaseException as error:
-                return error
-        return None
+                failure = error
+                break
+            count += len(parts[-1])
+        return self._joined(parts), failure
 
     def done(self) -> None:
         """Finish what this handle got, so that the groups that come after may take it.

@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 from shmqueue import doctor, segment, serializers, stats
 from shmqueue._core import Attachment
 from shmqueue._raw import RawQueue
+from shmqueue.errors import CorruptSegmentError
+from shmqueue.item_types import ItemType
 
 __all__ = ["NamedQueue"]
 
 DEFAULT_SERIALIZER = "cloudpickle"
+DEFAULT_ITEM_SIZE = 4096
 
 Self = TypeVar("Self", bound="NamedQueue")
 
@@ -33,8 +36,9 @@ class NamedQueue(RawQueue):
         copy: bool,
         wait_strategy: str,
         spin_seconds: float | None,
+        dtype: Any,
         capacity: int,
-        item_size: int,
+        item_size: int | None,
         max_processes: int,
         mode: int,
         ungrouped: int | None = None,
@@ -45,10 +49,19 @@ class NamedQueue(RawQueue):
         self._name = name
         self._run_id = run_id
         self._allow_other_owner = bool(allow_other_owner)
-        given = None if serializer is None else serializers.choose(serializer, travels=False)
+        item_type = None if dtype is None else ItemType(dtype)
+        given = _choice(serializer, item_type)
         if create:
             choice = given or serializers.choose(DEFAULT_SERIALIZER, travels=False)
-            wanted = segment.Descriptor(capacity, item_size, max_processes, choice, mode, ungrouped)
+            wanted = segment.Descriptor(
+                capacity,
+                _item_size(item_size, item_type),
+                max_processes,
+                choice,
+                mode,
+                ungrouped,
+                item_type.text.encode() if item_type else b"",
+            )
             attachment = self._create(wanted, exist_ok)
         else:
             attachment = segment.attach(self._path, allow_other_owner=self._allow_other_owner)
@@ -65,9 +78,11 @@ class NamedQueue(RawQueue):
         ):
             raise ValueError(
                 f"{self._label()} exists with serializer={_serializer_name(attachment)!r}, not"
-                f" {serializer!r}: leave it out to use it as it is"
+                f" {serializer or 'dtype'!r}: leave it out to use it as it is"
             )
         self._begin(attachment)
+        if attachment.serializer == serializers.TYPED:
+            self._set_item_type(self._agreed(item_type, attachment))
         self._copy = bool(copy)
         self._set_copies(self._copy)
 
@@ -78,6 +93,21 @@ class NamedQueue(RawQueue):
         self._serializer = _serializer_name(attachment)
         self._uuid = attachment.uuid
         self._inode = attachment.inode
+
+    def _agreed(self, given: ItemType | None, attachment: Attachment) -> ItemType:
+        """Return the type of the items, as it was given, if that is the one that they have."""
+        if given is not None and given.text.encode() == attachment.type_text:
+            there = given
+        else:
+            there = ItemType.of_text(attachment.type_text, self._path)
+        if there.item_bytes > attachment.item_size:
+            raise CorruptSegmentError(f"the items of {self._label()} don't fit its slots")
+        if given is not None and given.dtype != there.dtype:
+            raise ValueError(
+                f"{self._label()} exists with dtype={there.dtype}, not {given.dtype}: leave it out"
+                " to use it as it is"
+            )
+        return given or there
 
     def _create(self, wanted: segment.Descriptor, exist_ok: bool) -> Attachment:
         doctor.clear_up_abandoned()
@@ -216,6 +246,7 @@ class NamedQueue(RawQueue):
             self._uuid,
             self._allow_other_owner,
             self._copy,
+            self.dtype if isinstance(self.dtype, type) else None,
         )
 
 
@@ -226,8 +257,11 @@ def _attach_pickled(
     uuid: bytes,
     allow_other_owner: bool,
     copy: bool,
+    structure: type | None,
 ) -> NamedQueue:
-    queue: NamedQueue = kind(name, run_id=run_id, allow_other_owner=allow_other_owner, copy=copy)
+    queue: NamedQueue = kind(
+        name, run_id=run_id, allow_other_owner=allow_other_owner, copy=copy, dtype=structure
+    )
     if queue._uuid != uuid:
         queue.close()
         raise FileNotFoundError(
@@ -236,6 +270,27 @@ def _attach_pickled(
             queue._path,
         )
     return queue
+
+
+def _choice(serializer: Any, item_type: ItemType | None) -> serializers.Choice | None:
+    """Return what serialises the items, if anything was said about it."""
+    if item_type is not None:
+        if serializer is not None:
+            raise ValueError("items of a dtype are not serialised: leave the serializer out")
+        return serializers.Choice(serializers.TYPED)
+    return None if serializer is None else serializers.choose(serializer, travels=False)
+
+
+def _item_size(given: int | None, item_type: ItemType | None) -> int:
+    """Return how large a slot's payload shall be."""
+    if item_type is None:
+        return DEFAULT_ITEM_SIZE if given is None else given
+    if given is not None and given < item_type.item_bytes:
+        raise ValueError(
+            f"item_size={given} is too small for items of {item_type.item_bytes} bytes: leave it"
+            " out where a dtype is given"
+        )
+    return item_type.item_bytes if given is None else given
 
 
 def _serializer_name(attachment: Attachment) -> str:

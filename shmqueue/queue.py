@@ -29,9 +29,9 @@ class SharedMemoryQueue(NamedQueue):
         Create the queue rather than attach to it.
     capacity : int, default 1000
         How many items it holds. Only for creating; who attaches sees the creator's.
-    item_size : int, default 4096
-        Bytes of an encoded item that fit a slot. Larger items go through as well, by way of blocks
-        that are allocated when needed. Only for creating.
+    item_size : int, optional
+        Bytes of an encoded item that fit a slot, 4096 by default. Larger items go through as well,
+        by way of blocks that are allocated when needed. Only for creating.
     run_id : str, default ""
         Tells runs of the same program apart: ``("a", "b-c")`` and ``("a-b", "c")`` are two queues.
     lock : object, optional
@@ -60,6 +60,12 @@ class SharedMemoryQueue(NamedQueue):
         How calls of this handle wait; see `set_wait_strategy`.
     spin_seconds : float, optional
         How long a wait polls before it sleeps; see there.
+    dtype : dtype of numpy or class of ctypes, optional
+        What all items are: records of fixed size, which cross as the bytes that they are, with no
+        serializer. `put` takes a record, a tuple or dict of its fields, or a number or array for a
+        dtype without fields; `put_batch` also an array of them, and `get_batch` returns one. A
+        slot is as large as an item then. Kept in the segment: who attaches needs not say it, but
+        for a class of ``ctypes.Structure``, of which `get` returns instances.
 
     Attributes
     ----------
@@ -101,7 +107,7 @@ class SharedMemoryQueue(NamedQueue):
         name: str,
         create: bool = False,
         capacity: int = 1000,
-        item_size: int = 4096,
+        item_size: int | None = None,
         run_id: str = "",
         lock: Any = None,
         *,
@@ -113,6 +119,7 @@ class SharedMemoryQueue(NamedQueue):
         copy: bool = False,
         wait_strategy: str = "block",
         spin_seconds: float | None = None,
+        dtype: Any = None,
     ) -> None:
         self._open_named(
             name,
@@ -124,6 +131,7 @@ class SharedMemoryQueue(NamedQueue):
             copy=copy,
             wait_strategy=wait_strategy,
             spin_seconds=spin_seconds,
+            dtype=dtype,
             capacity=capacity,
             item_size=item_size,
             max_processes=max_processes,

@@ -90,6 +90,8 @@ class Descriptor:
         Permission bits of the file.
     ungrouped : int, optional
         Of a stream: what becomes of items while there is no group. None: a queue.
+    type_text : bytes, default b""
+        What names the type of all items, if they have one in common.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Descriptor:
         serializer: Choice,
         mode: int,
         ungrouped: int | None = None,
+        type_text: bytes = b"",
     ) -> None:
         for label, value in (
             ("capacity", capacity),
@@ -140,6 +143,7 @@ class Descriptor:
         self.serializer = serializer
         self.mode = mode
         self.ungrouped = ungrouped
+        self.type_text = type_text
 
 
 def _escaped(part: str) -> str:
@@ -231,6 +235,7 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
             pool_limit_bytes,
             region_count,
             wanted.ungrouped is not None,
+            len(wanted.type_text),
         )
         segment_bytes, reserved = plan_segment(*geometry)
         reserved_bytes = sum(length for _, length in reserved)
@@ -261,6 +266,7 @@ def _build(fd: int, wanted: Descriptor, pool_limit_bytes: int, region_count: int
         wanted.ungrouped or 0,
         wanted.serializer.number,
         wanted.serializer.name.encode(),
+        wanted.type_text,
         uuid.uuid4().bytes,
         time.time_ns(),
     )
@@ -282,6 +288,7 @@ def create(path: str, wanted: Descriptor) -> Attachment:
         wanted.max_processes,
         SMALLEST_POOL_LIMIT_BYTES,
         is_stream=wanted.ungrouped is not None,
+        type_bytes=len(wanted.type_text),
     )
     try:
         fd = os.open(DIRECTORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -10,11 +10,21 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BUILT_IN", "CUSTOM", "Choice", "choose", "find", "name_of", "register_serializer"]
+__all__ = [
+    "BUILT_IN",
+    "CUSTOM",
+    "TYPED",
+    "Choice",
+    "choose",
+    "find",
+    "name_of",
+    "register_serializer",
+]
 
 # As the header of a segment numbers them.
 BUILT_IN = {"cloudpickle": 1, "multiprocessing": 2, "bytes": 4}
 CUSTOM = 3
+TYPED = 5  # items of one type, which the segment names
 # Other names for these.
 ALIASES = {"pickle": "cloudpickle"}
 LONGEST_NAME_BYTES = 63  # that the header has room for
@@ -151,6 +161,8 @@ def name_of(number: int, name: str) -> str:
     """
     if number == CUSTOM:
         return name or "custom"
+    if number == TYPED:
+        return "dtype"
     for built_in, its_number in BUILT_IN.items():
         if its_number == number:
             return built_in

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 from shmqueue import _groups
 from shmqueue.groups import POLICIES, SUBSCRIBER, Group, name_of, row
 from shmqueue.named import NamedQueue
+from shmqueue.stats import NS_PER_SECOND
 
 __all__ = ["Stream", "Writer"]
 
@@ -25,7 +26,7 @@ class Stream(NamedQueue):
     Parameters
     ----------
     name, create, capacity, item_size, run_id, exist_ok, mode, serializer, max_processes, \
-allow_other_owner, copy, wait_strategy, spin_seconds
+allow_other_owner, copy, wait_strategy, spin_seconds, dtype
         As of `SharedMemoryQueue`.
     groups : iterable of str, or mapping of str to dict, optional
         Groups to declare at once, which see the items from the first one on: names, or names and
@@ -69,7 +70,7 @@ OSError
         name: str,
         create: bool = False,
         capacity: int = 1000,
-        item_size: int = 4096,
+        item_size: int | None = None,
         run_id: str = "",
         *,
         groups: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
@@ -82,9 +83,12 @@ OSError
         copy: bool = False,
         wait_strategy: str = "block",
         spin_seconds: float | None = None,
+        dtype: Any = None,
     ) -> None:
         if ungrouped not in UNGROUPED:
             raise ValueError(f'ungrouped must be "hold" or "drop", not {ungrouped!r}')
+        # Of each group at the last look, by number and time of opening: when, and what it had got.
+        self._got: dict[tuple[int, int], tuple[int, int]] = {}
         declared = _in_order(groups)
         if declared and not create:
             raise ValueError("groups are declared where the stream is created; join one by group()")
@@ -98,6 +102,7 @@ OSError
             copy=copy,
             wait_strategy=wait_strategy,
             spin_seconds=spin_seconds,
+            dtype=dtype,
             capacity=capacity,
             item_size=item_size,
             max_processes=max_processes,
@@ -263,7 +268,7 @@ OSError
     def _handle(self, seen: dict[str, Any], writes: bool, copy: bool | None) -> Group:
         label = f"group {name_of(seen)!r} of {self._label()}"
         handle = Group(self._attachment, seen, label, writes, self._copy if copy is None else copy)
-        handle._wait_like(self)
+        handle._be_like(self)
         return handle
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -367,12 +372,15 @@ OSError
             ``groups``: a dict for each with ``group``, ``policy``, ``drop_after_seconds``,
             ``after``, ``next_sequence``, ``items_got``, ``depth`` (what it could take), ``lag``
             (what was put and not taken), ``held`` (taken and not finished), ``lapped`` (lost),
-            ``oldest_item_age_seconds`` and ``gates_tail`` (whether it is the one that producers
-            wait for, if they wait).
+            ``oldest_item_age_seconds``, ``gates_tail`` (whether it is the one that producers wait
+            for, if they wait), ``blocked_full_seconds`` (how long producers have waited for it,
+            together) and ``items_per_second`` (got since this handle asked last; the first time
+            since the group was opened).
         """
         seen = _groups.rows(self._attachment)
         names = {each["index"]: name_of(each) for each in seen}
-        rows = [row(each, names) for each in seen]
+        rates = self._rates_of(seen)
+        rows = [{**row(each, names), "items_per_second": rates[each["index"]]} for each in seen]
         size = self.qsize()
         return {
             **super().get_metrics(),
@@ -381,6 +389,19 @@ OSError
             "items_got": sum(each["items_got"] for each in rows),
             "groups": rows,
         }
+
+    def _rates_of(self, rows: list[dict[str, Any]]) -> dict[int, float]:
+        """Return how many items a second each group has got since this was asked last."""
+        before, self._got = self._got, {}
+        rates = {}
+        for seen in rows:
+            opened_ns, group = seen["opened_ns"], (seen["index"], seen["opened_ns"])
+            since_ns, had = before.get(group, (opened_ns, seen["joined_sequence"]))
+            now_ns, got = seen["seen_ns"], seen["sequence"] - seen["lapped"]
+            self._got[group] = now_ns, got
+            elapsed_ns = max(1, now_ns - since_ns)
+            rates[seen["index"]] = (got - had) * NS_PER_SECOND / elapsed_ns
+        return rates
 
     # ---- what a stream has not: its items are its groups' ----
 

@@ -44,6 +44,13 @@ static inline shmq_end *shmq_group_head(const shmq_view *view, uint32_t group) {
   return &view->ends[SHMQ_END_HEAD0 + 1 + group];
 }
 
+/* Whose head an end is; SHMQ_MAX_GROUPS if it is no group's. */
+static inline uint32_t shmq_group_of_head(const shmq_view *view, const shmq_end *end) {
+  const shmq_end *heads = shmq_group_head(view, 0);
+  if (view->stream == NULL || end < heads || end >= heads + SHMQ_MAX_GROUPS) return SHMQ_MAX_GROUPS;
+  return (uint32_t)(end - heads);
+}
+
 static inline uint64_t shmq_group_bit(uint32_t group) { return UINT64_C(1) << group; }
 
 /* The bit of the futex's bitset that the consumers of a group sleep with. */
@@ -316,6 +323,8 @@ static inline shmq_status shmq_group_open(const shmq_view *view, const shmq_grou
   store_relaxed(&row->subscriber, wish->is_subscriber ? view->tag : 0);
   store_relaxed(&row->keep_ns, wish->keep_ns);
   store_relaxed(&row->joined_sequence, wish->start);
+  store_relaxed(&row->opened_ns, now_ns());
+  store_relaxed(&row->blocked_full_ns, 0);
   store_relaxed(&row->policy, wish->policy);
   store_relaxed(&row->name_bytes, (uint32_t)wish->name_bytes);
   memset(row->name, 0, sizeof(row->name));

@@ -5,6 +5,7 @@
  *   ...      classes     hints of the pool, one for each size of block
  *   ...      regions     how much of each region of a growing ring is backed
  *   ...      stream      groups, what their consumers hold, writers: of a ring with many heads
+ *   ...      type        of all items, as text: of a ring whose items are of one type
  *   ...      seats       max_seats of 192 bytes: one for each attached process
  *   (page)   slots       the ring: capacity cells of slot_bytes           [reserved up to here],
  *                        or regions in which it grows (regions.h)         [sparse]
@@ -24,7 +25,7 @@
 #include <stdint.h>
 
 #define SHMQ_MAGIC UINT64_C(0x45554555514d4853) /* "SHMQUEUE" as a little-endian machine stores it */
-#define SHMQ_LAYOUT_VERSION 4u
+#define SHMQ_LAYOUT_VERSION 5u
 #define SHMQ_BYTE_ORDER 0x01020304u
 #define SHMQ_LINE 64u
 #define SHMQ_PAGE 4096u
@@ -34,6 +35,7 @@
 #define SHMQ_MAX_WRITERS 256u /* registered at once */
 #define SHMQ_MAX_PINNERS 128u /* consumers at once that view large items of a stream */
 #define SHMQ_GROUP_NAME 64u
+#define SHMQ_MAX_TYPE_BYTES 65535u
 #define SHMQ_MAX_SEATS 4095u
 #define SHMQ_SIZE_CLASSES 96u
 #define SHMQ_MAX_BLOCKS (1u << 24)
@@ -73,9 +75,11 @@ typedef struct {
   uint64_t views_offset;
   uint64_t stream_offset;
   uint32_t ungrouped;
+  uint32_t type_bytes;
+  uint32_t type_offset;
   uint32_t checksum;
   uint32_t seats_granted;
-  uint8_t reserved[12];
+  uint8_t reserved[4];
 } shmq_header;
 
 /* Where the item of a sequence begins, in a ring of regions. */
@@ -123,7 +127,9 @@ typedef struct {
   uint64_t joined_sequence;
   uint32_t policy;
   uint32_t name_bytes;
-  uint8_t reserved[24];
+  uint64_t opened_ns;
+  uint64_t blocked_full_ns;
+  uint8_t reserved[8];
   char name[SHMQ_GROUP_NAME];
 } shmq_group;
 
@@ -264,7 +270,7 @@ SHMQ_AT(shmq_header, byte_order, 12);
 SHMQ_AT(shmq_header, uuid, 16);
 SHMQ_AT(shmq_header, segment_bytes, 32);
 SHMQ_AT(shmq_header, max_seats, 200);
-SHMQ_AT(shmq_header, seats_granted, 240);
+SHMQ_AT(shmq_header, seats_granted, 248);
 SHMQ_SIZE(shmq_header, 4 * SHMQ_LINE);
 SHMQ_AT(shmq_end, owner, 0);
 SHMQ_AT(shmq_end, sequence, 8);
@@ -319,13 +325,15 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(header, regions_offset, "where the table of regions begins"),
     SHMQ_FIELD(header, serializer_name, "of a custom serializer: how attaching processes find it"),
     SHMQ_FIELD(header, region_count, "regions in which the ring grows; 0: capacity slots, reserved"),
-    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing, 3 custom, 4 bytes"),
+    SHMQ_FIELD(header, serializer, "policy for objects: 1 cloudpickle, 2 multiprocessing, 3 custom, 4 bytes, 5 typed"),
     SHMQ_FIELD(header, max_seats, "processes that may be attached at once"),
     SHMQ_FIELD(header, max_blocks, "blocks that may exist"),
     SHMQ_FIELD(header, created_realtime_ns, "when it was made, CLOCK_REALTIME"),
     SHMQ_FIELD(header, views_offset, "where the table of views begins"),
     SHMQ_FIELD(header, stream_offset, "where a stream's table begins; 0: a queue, which has one head"),
     SHMQ_FIELD(header, ungrouped, "stream without groups: 0 holds what is put, 1 keeps the last of it"),
+    SHMQ_FIELD(header, type_bytes, "length of the text that names the type of all items; 0: any items"),
+    SHMQ_FIELD(header, type_offset, "where that text begins"),
     SHMQ_FIELD(header, checksum, "CRC-32 of the fields before it but for the magic"),
     SHMQ_FIELD(header, seats_granted, "seats that were ever granted: how far to look (grows)"),
     SHMQ_FIELD(end, owner, "who moves this end now: tag of a seat, and flags of sleepers"),
@@ -377,6 +385,8 @@ static const shmq_field shmq_fields[] = {
     SHMQ_FIELD(group, subscriber, "tag of the seat with whose process it ends; 0: it has a name"),
     SHMQ_FIELD(group, keep_ns, "policy 2: how old an item may get before it is dropped"),
     SHMQ_FIELD(group, joined_sequence, "where it began"),
+    SHMQ_FIELD(group, opened_ns, "when it was opened, CLOCK_MONOTONIC"),
+    SHMQ_FIELD(group, blocked_full_ns, "how long producers have waited for it, together"),
     SHMQ_FIELD(group, policy, "0 block, 1 lag, 2 drop"),
     SHMQ_FIELD(group, name_bytes, "length of the name"),
     SHMQ_FIELD(group, name, "UTF-8"),
@@ -424,7 +434,8 @@ static inline uint64_t shmq_region_start(uint32_t index) {
 }
 static inline uint64_t shmq_region_bytes(uint32_t index) { return SHMQ_FIRST_REGION << index; }
 
-/* Where everything stands, from the few numbers that were chosen. 0 where it doesn't add up.
+/* Where everything stands, from the few numbers that were chosen: these, and header->type_bytes. 0 where
+ * it doesn't add up.
  * `region_count` of 0: as many slots as `capacity`, each for `item_size`, all of them reserved. */
 static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t item_size,
                             uint32_t max_seats, uint64_t pool_limit_bytes, uint32_t region_count,
@@ -435,7 +446,7 @@ static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t ite
   if (capacity < 1 || item_size < 1 || item_size > SHMQ_MAX_ITEM_SIZE || max_seats < 1 ||
       max_seats > SHMQ_MAX_SEATS || pool_limit_bytes > limit || region_count > SHMQ_MAX_REGIONS ||
       capacity > SHMQ_UNBOUNDED || shmq_region_start(region_count) > limit ||
-      (is_stream && region_count > 0))
+      (is_stream && region_count > 0) || header->type_bytes > SHMQ_MAX_TYPE_BYTES)
     return 0;
   if (region_count > 0) {
     if (item_size > SHMQ_FIRST_BACKED / 4) return 0;
@@ -458,6 +469,8 @@ static inline int shmq_plan(shmq_header *header, uint64_t capacity, uint64_t ite
       shmq_round_up(header->regions_offset + region_count * sizeof(shmq_region), SHMQ_LINE);
   header->stream_offset = is_stream ? header->seats_offset : 0;
   if (is_stream) header->seats_offset += shmq_round_up(sizeof(shmq_stream), SHMQ_LINE);
+  header->type_offset = header->type_bytes > 0 ? (uint32_t)header->seats_offset : 0;
+  header->seats_offset += shmq_round_up(header->type_bytes, SHMQ_LINE);
   header->slots_offset =
       shmq_round_up(header->seats_offset + (uint64_t)max_seats * sizeof(shmq_seat), SHMQ_PAGE);
   slots_end = header->slots_offset + (region_count > 0 ? shmq_region_start(region_count)

@@ -91,7 +91,12 @@ static inline void shmq_waiter_account(const shmq_view *view, shmq_waiter *waite
   uint64_t waited = now - waiter->accounted_ns;
   waiter->accounted_ns = now;
   /* relaxed: statistics; several threads of this process may wait at once, hence the addition. */
-  if (waiter->why == SHMQ_FULL) fetch_add_relaxed(&seat->blocked_full_ns, waited);
+  if (waiter->why == SHMQ_FULL) {
+    uint32_t group = shmq_group_of_head(view, waiter->end);
+    fetch_add_relaxed(&seat->blocked_full_ns, waited);
+    if (group < SHMQ_MAX_GROUPS)
+      fetch_add_relaxed(&view->stream->groups[group].blocked_full_ns, waited);
+  }
   if (waiter->why == SHMQ_EMPTY) fetch_add_relaxed(&seat->blocked_empty_ns, waited);
 }
 
@@ -151,11 +156,8 @@ static inline void shmq_leave_bell(shmq_waiter *waiter) {
 /* Before it waits for a group: until when the answer can't change by itself. */
 static inline uint64_t shmq_stream_look_again_ns(const shmq_view *view, const shmq_waiter *waiter,
                                                  uint64_t now) {
-  const shmq_end *heads = shmq_head(view) + 1;
-  if (view->stream == NULL || waiter->why != SHMQ_FULL || waiter->end < heads ||
-      waiter->end >= heads + SHMQ_MAX_GROUPS)
-    return SHMQ_NO_DEADLINE;
-  const uint32_t group = (uint32_t)(waiter->end - heads);
+  const uint32_t group = shmq_group_of_head(view, waiter->end);
+  if (waiter->why != SHMQ_FULL || group >= SHMQ_MAX_GROUPS) return SHMQ_NO_DEADLINE;
   /* relaxed, all: what it comes to is when to look again. */
   if (!(load_relaxed(&view->stream->dropping) & shmq_group_bit(group))) return SHMQ_NO_DEADLINE;
   uint64_t sequence = load_relaxed(&waiter->end->sequence);
@@ -268,6 +270,8 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
 static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_status why,
                                     shmq_end *end) {
   uint64_t now, deadline;
+  /* What was waited until now was for the end that was the slowest then. */
+  if (waiter->end != end && waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
   waiter->end = end;
   if (why != SHMQ_BUSY && waiter->deadline_ns == 0) return SHMQ_TIMEOUT; /* nothing to count */
   if (waiter->why != why || waiter->started_ns == 0) {
@@ -411,7 +415,7 @@ static inline shmq_end *shmq_await_group(shmq_view *view, shmq_waiter *waiter) {
   uint64_t gate = shmq_gate_of_group(view, waiter->reader->group, &slowest);
   /* relaxed: a look; it is moved by others. */
   if (slowest != shmq_tail(view) && load_relaxed(&slowest->sequence) != gate &&
-      shmq_holds_bury(view, (uint32_t)(slowest - shmq_head(view)) - 1))
+      shmq_holds_bury(view, shmq_group_of_head(view, slowest)))
     return NULL;
   if ((waiter->is_written || waiter->deadline_ns == 0) && shmq_end_written(view)) return NULL;
   return slowest;

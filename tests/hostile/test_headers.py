@@ -134,7 +134,7 @@ def _lies(path):
                 with open(path.with_name(path.name + ".lie"), "w+b") as file:
                     os.unlink(file.name)
                     os.ftruncate(file.fileno(), 1 << 30)
-                    format_segment(file.fileno(), *geometry, False, 0, 1, b"", bytes(16), 0)
+                    format_segment(file.fileno(), *geometry, False, 0, 0, 1, b"", b"", bytes(16), 0)
                     file.seek(0)
                     found.append(file.read(HEADER))
     assert sound not in found

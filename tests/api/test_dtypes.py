@@ -1,0 +1,331 @@
+"""Queues whose items are of one dtype: records in, records out, whole batches as arrays."""
+
+import ctypes
+import multiprocessing
+import pickle
+from queue import Empty, Full
+
+import numpy
+import pytest
+
+from shmqueue import CorruptItemError, CorruptSegmentError, SharedMemoryQueue, Stream
+from tests.protocol.raw import SIZES
+from tests.support import LIMIT
+
+FORK = multiprocessing.get_context("fork")
+
+TRADE = numpy.dtype([("time", "<i8"), ("price", "<f8"), ("venue", "S3"), ("sizes", "<u2", (2,))])
+ROWS = [(1, 2.5, b"XLO", (3, 4)), (5, 6.5, b"N", (7, 8)), (9, 0.5, b"", (0, 65535))]
+
+
+class Tick(ctypes.Structure):
+    _fields_ = [("time", ctypes.c_int64), ("price", ctypes.c_double), ("side", ctypes.c_char)]
+
+
+class Other(ctypes.Structure):
+    _fields_ = [("time", ctypes.c_int32)]
+
+
+def _array(count=3):
+    return numpy.array([ROWS[number % len(ROWS)] for number in range(count)], TRADE)
+
+
+@pytest.fixture
+def queue(create):
+    return create(capacity=8, dtype=TRADE)
+
+
+# ---- one item
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ROWS[0],
+        _array()[0],
+        dict(zip(TRADE.names, ROWS[0], strict=True)),
+        numpy.array(ROWS[0], TRADE),
+    ],
+    ids=["tuple", "record", "dict", "array without dimensions"],
+)
+def test_a_record_arrives_as_a_record(queue, given):
+    queue.put(given)
+    got = queue.get()
+    assert type(got) is numpy.void
+    assert got.dtype == TRADE
+    assert got == _array()[0]
+
+
+def test_what_arrives_can_be_changed_and_shares_nothing(queue):
+    queue.put(ROWS[0])
+    queue.put(ROWS[1])
+    first, second = queue.get(), queue.get()
+    first["price"] = 0
+    assert (first["price"], second["price"]) == (0, 6.5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "item"),
+    [
+        ("<f8", 2.5),
+        ("<i2", -3),
+        ("S5", b"hello"),
+        ("<U2", "hé"),
+        ("<M8[ns]", numpy.datetime64(5, "ns")),
+        (("<f4", (2, 3)), numpy.arange(6, dtype="<f4").reshape(2, 3)),
+        (numpy.dtype({"names": ["a", "b"], "formats": ["u1", "<f8"], "offsets": [3, 16]}), (1, 2)),
+    ],
+    ids=str,
+)
+def test_any_dtype_without_objects_will_do(create, dtype, item):
+    queue = create(dtype=dtype)
+    queue.put(item)
+    queue.put_batch([item, item])
+    expected = numpy.array(item, numpy.dtype(dtype).base)
+    assert numpy.array_equal(queue.get(), expected)
+    batch = queue.get_batch(5)
+    assert batch.dtype == numpy.dtype(dtype).base
+    assert numpy.array_equal(batch, numpy.stack([expected, expected]))
+
+
+# ---- many
+
+
+def test_a_batch_arrives_as_one_array(queue):
+    queue.put_batch(_array(5))
+    queue.put_batch(ROWS)
+    got = queue.get_batch(100)
+    assert got.dtype == TRADE
+    assert numpy.array_equal(got, numpy.concatenate([_array(5), _array()]))
+    got["price"] = 0  # it is the caller's
+
+
+def test_a_batch_has_no_more_than_was_asked_for_and_order_holds(queue):
+    queue.put_batch(_array(7))
+    got = [queue.get_batch(2) for _ in range(4)]
+    assert [len(batch) for batch in got] == [2, 2, 2, 1]
+    assert numpy.array_equal(numpy.concatenate(got), _array(7))
+
+
+def test_parts_of_arrays_can_be_put(queue):
+    queue.put_batch(_array(8)[1::2])
+    assert numpy.array_equal(queue.get_batch(8), _array(8)[1::2])
+
+
+def test_batches_are_all_or_nothing(queue):
+    queue.put_batch(_array(5))
+    with pytest.raises(Full):
+        queue.put_batch(_array(4), block=False)
+    with pytest.raises(ValueError, match="a batch of 9 items can never fit"):
+        queue.put_batch(_array(9))
+    queue.put_batch(_array(0))
+    queue.put_batch([])
+    assert len(queue.get_batch(100)) == 5
+    with pytest.raises(Empty):
+        queue.get_batch(1, timeout=0.01)
+    with pytest.raises(ValueError, match="max_items must be at least 1"):
+        queue.get_batch(0)
+
+
+def test_a_batch_can_have_more_than_are_taken_at_once(create):
+    queue = create(capacity=5000, dtype="<u4")
+    queue.put_batch(numpy.arange(5000, dtype="<u4"))
+    assert numpy.array_equal(queue.get_batch(10**15), numpy.arange(5000))
+
+
+# ---- structures of ctypes
+
+
+def test_structures_arrive_as_their_class(create):
+    queue = create(capacity=8, dtype=Tick)
+    assert queue.dtype is Tick
+    queue.put(Tick(1, 2.5, b"b"))
+    got = queue.get()
+    assert type(got) is Tick
+    assert (got.time, got.price, got.side) == (1, 2.5, b"b")
+    queue.put_batch((Tick * 2)(Tick(1, 1.5, b"b"), Tick(2, 2.5, b"s")))
+    queue.put_batch([Tick(3, 3.5, b"b"), (4, 4.5, b"s")])
+    batch = queue.get_batch(8)
+    assert type(batch[0]) is Tick
+    assert [(tick.time, tick.price, tick.side) for tick in batch] == [
+        (1, 1.5, b"b"),
+        (2, 2.5, b"s"),
+        (3, 3.5, b"b"),
+        (4, 4.5, b"s"),
+    ]
+
+
+def _put_ticks(queue):
+    assert queue.dtype is Tick
+    queue.put_batch([Tick(number, number / 2, b"x") for number in range(4)])
+
+
+def test_a_handle_that_travels_keeps_the_class(create, ctx, start):
+    queue = create(capacity=8, dtype=Tick)
+    start(ctx, _put_ticks, queue).result()
+    assert [tick.time for tick in queue.get_batch(4)] == [0, 1, 2, 3]
+
+
+# ---- who attaches
+
+
+def test_who_attaches_finds_the_dtype_in_the_segment(queue, run_id):
+    queue.put(ROWS[0])
+    with SharedMemoryQueue("q", run_id=run_id) as other:
+        assert other.dtype == TRADE
+        assert other.serializer == "dtype"
+        assert other.get() == _array()[0]
+
+
+def test_who_attaches_may_say_the_dtype_and_is_told_if_it_is_another(queue, run_id):
+    SharedMemoryQueue("q", run_id=run_id, dtype=TRADE).close()
+    with pytest.raises(ValueError, match=r"exists with dtype=.*leave it out"):
+        SharedMemoryQueue("q", run_id=run_id, dtype="<f8")
+    with pytest.raises(ValueError, match="exists with serializer='dtype', not 'bytes'"):
+        SharedMemoryQueue("q", run_id=run_id, serializer="bytes")
+
+
+def test_a_queue_of_objects_is_no_queue_of_a_dtype(create, run_id):
+    queue = create()
+    assert queue.dtype is None
+    with pytest.raises(ValueError, match="exists with serializer='cloudpickle', not 'dtype'"):
+        SharedMemoryQueue("q", run_id=run_id, dtype="<f8")
+
+
+def test_slots_are_as_large_as_items(queue, create):
+    assert queue.item_size == TRADE.itemsize
+    assert create("roomy", dtype=TRADE, item_size=100).item_size == 100
+    with pytest.raises(ValueError, match="item_size=10 is too small for items of 23 bytes"):
+        create("small", dtype=TRADE, item_size=10)
+
+
+def test_a_handle_of_a_dtype_can_be_pickled(queue):
+    with pickle.loads(pickle.dumps(queue)) as other:
+        other.put(ROWS[1])
+    assert queue.get() == _array()[1]
+
+
+# ---- groups
+
+
+def test_groups_get_records_and_batches(run_id):
+    with Stream("s", create=True, capacity=8, run_id=run_id, dtype=TRADE, groups=["a"]) as stream:
+        stream.unlink()
+        stream.put(ROWS[0])
+        stream.put_batch(_array(4))
+        with stream.group("a") as group:
+            assert group.dtype == TRADE
+            assert group.get() == _array()[0]
+            assert numpy.array_equal(group.get_batch(8), _array(4))
+            with stream.writer() as out:
+                out.put_batch(_array(3))
+                out.put(ROWS[0])
+            batches = list(group.batches(3, linger=0.01))
+            assert [len(batch) for batch in batches] == [3, 1]
+            assert numpy.array_equal(numpy.concatenate(batches), _array(4))
+
+
+def test_what_comes_in_while_lingering_is_one_array(run_id):
+    with Stream("s", create=True, capacity=8, run_id=run_id, dtype=Tick, groups=["a"]) as stream:
+        stream.unlink()
+        stream.put(Tick(1))
+        with stream.group("a") as group:
+            batches = group.batches(3, linger=LIMIT)
+            get = group.get_batch
+
+            def and_put_more(*args, **kwargs):
+                got = get(*args, **kwargs)
+                stream.put(Tick(got[-1].time + 1))
+                return got
+
+            group.get_batch = and_put_more
+            assert [tick.time for tick in next(batches)] == [1, 2, 3]
+
+
+# ---- what can't be
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ((1, 2.5), "number of|size|expected|length"),
+        ({"time": 1}, "an item has the fields time, price, venue, sizes, not time"),
+        ("text", "an item must be a tuple of time, price, venue, sizes"),
+        (None, "not NoneType"),
+        ([1, 2.5, b"", (1, 2)], "not list"),
+        (numpy.zeros((), [("other", "<i8")]), "not .*other"),
+        (_array(2), r"shape \(\), not \(2,\): put_batch takes arrays"),
+        (Other(1), "not .*time"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_item_is_refused_and_nothing_is_put(queue, item, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        queue.put(item)
+    with pytest.raises((TypeError, ValueError)):
+        queue.put_batch([ROWS[0], item])
+    assert queue.empty()
+
+
+@pytest.mark.parametrize(
+    "dtype", [object, [("a", "O")], "V0", "no such", lambda: 1, ctypes.py_object], ids=str
+)
+def test_what_is_no_type_of_fixed_size_is_refused(create, dtype):
+    with pytest.raises(TypeError, match="dtype="):
+        create(dtype=dtype)
+
+
+def test_a_dtype_and_a_serializer_do_not_go_together(create):
+    with pytest.raises(ValueError, match="leave the serializer out"):
+        create(dtype=TRADE, serializer="bytes")
+
+
+@pytest.mark.parametrize("call", ["put_bytes", "reserve", "reserve_array"])
+def test_nothing_of_another_size_can_be_put(queue, call):
+    with pytest.raises(TypeError, match=call):
+        getattr(queue, call)(b"" if call == "put_bytes" else 3)
+    assert queue.empty()
+
+
+# ---- damage
+
+
+def _damage(raw, index, length):
+    at = raw.offset_of("slot", index, "length")
+    raw._map[at : at + 4] = length.to_bytes(4, "little")
+
+
+def test_a_damaged_item_is_passed_over_and_the_others_arrive(queue, open_raw):
+    queue.put_batch(_array(4))
+    _damage(open_raw(), 1, 5)
+    assert numpy.array_equal(queue.get_batch(8), _array(1))
+    with pytest.raises(CorruptItemError, match="of 5 bytes was passed over"):
+        queue.get_batch(8)
+    assert numpy.array_equal(queue.get_batch(8), _array(4)[2:3])
+    assert numpy.array_equal(queue.get_batch(8), _array(4)[3:])
+
+
+@pytest.mark.parametrize("length", [5, TRADE.itemsize + 1], ids=["shorter", "longer"])
+def test_a_damaged_item_in_front_is_passed_over_as_well(queue, open_raw, length):
+    queue.put_batch(_array(2))
+    _damage(open_raw(), 0, length)
+    with pytest.raises(CorruptItemError, match="was passed over"):
+        queue.get_batch(8)
+    assert numpy.array_equal(queue.get_batch(8), _array(2)[1:])
+    queue.put(ROWS[0])
+    _damage(open_raw(), 2, length)
+    with pytest.raises(CorruptItemError):
+        queue.get()
+
+
+def test_a_dtype_that_is_none_is_said_to_be_damaged(create, run_id):
+    queue = create(dtype="<f8")
+    path = queue._path
+    queue.close()
+    with open(path, "r+b") as file:
+        text = file.read(SIZES["header"] + 65536)
+        at = text.index(b"<f8", SIZES["header"])
+        file.seek(at)
+        file.write(b"<q8")
+    with pytest.raises(CorruptSegmentError, match="not of which"):
+        SharedMemoryQueue("q", run_id=run_id)
