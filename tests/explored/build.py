@@ -46,6 +46,12 @@ SMALL_REGIONS = (
         "#define SHMQ_FIRST_BACKED (UINT64_C(1) << 6)",
     ),
 )
+# A stream with a few rows for its writers, and who finishes as the last tries twice to end it.
+SMALL_STREAM = (
+    ("layout.h", "#define SHMQ_MAX_WRITERS 256u", "#define SHMQ_MAX_WRITERS 3u"),
+    ("layout.h", "#define SHMQ_MAX_HOLDS 256u", "#define SHMQ_MAX_HOLDS 3u"),
+    ("joining.h", "attempt < 1000; attempt++", "attempt < 2; attempt++"),
+)
 # Where memory is weak, the plain stores to a slot may be late like all others.
 LATE_SLOTS = (
     ("ring.h", "slot->length = record->length;", "store_relaxed(&slot->length, record->length);"),

@@ -1,11 +1,12 @@
 """What is explored, and how far: at every commit, with `make faults`, and with `make explore`."""
 
-from tests.explored.build import LATE_SLOTS, SMALL_REGIONS
+from tests.explored.build import LATE_SLOTS, SMALL_REGIONS, SMALL_STREAM
 from tests.explored.exploring import Run
 
 
 def _run(scenario, **bounds):
     changes = SMALL_REGIONS if scenario == "regions" else ()
+    changes += SMALL_STREAM if scenario.startswith("stream-") else ()
     changes += LATE_SLOTS if bounds.get("weak") else ()
     return Run(scenario, changes=changes, **bounds)
 
@@ -24,6 +25,17 @@ WHOLE = [
     _run("join", kills=1),
     _run("join-two", kills=1),
     _run("poll", kills=1),
+    _run("stream-wakes", kills=1),
+    _run("stream-pair", kills=1),
+    _run("stream-follow", kills=1),
+    _run("stream-lag", kills=1),
+    _run("stream-first", kills=1),
+    _run("stream-open-behind", kills=1),
+    _run("stream-open-two", kills=1),
+    _run("stream-remove", kills=1),
+    _run("stream-subscribe", kills=1),
+    _run("stream-dead-subscriber", kills=1),
+    _run("stream-lag-blocks", kills=1),
 ]
 
 # Too large for that: all interleavings with so many preemptions.
@@ -45,6 +57,31 @@ BOUNDED = [
     "regions",
     "poll-start",
     "oldest",
+    "stream-shared",
+    "stream-slowest",
+    "stream-batch",
+    "stream-stages",
+    "stream-stage-shared",
+    "stream-lag-beside",
+    "stream-open",
+    "stream-leave",
+    "stream-written",
+    "stream-written-shared",
+    "stream-writers",
+    "stream-shutdown",
+    "stream-block",
+    "stream-sweep",
+]
+
+# Of these: one preemption is what the time allows for.
+LARGE = [
+    "shrink",
+    "regions",
+    "stream-slowest",
+    "stream-lag-beside",
+    "stream-leave",
+    "stream-written",
+    "stream-writers",
 ]
 
 COMMIT = [
@@ -53,6 +90,9 @@ COMMIT = [
     _run("pair", kills=1, every_access=True),
     _run("pair", kills=1, preemptions=1, weak=True),
     _run("takeover-both", kills=1, weak=True),
+    _run("stream-two-producers", preemptions=0),
+    _run("stream-blocks", preemptions=1),
+    _run("stream-follow", kills=1, preemptions=1, weak=True),
 ]
 
 FULL = [
@@ -64,13 +104,14 @@ FULL = [
     _run("two-producers"),
     _run("threads"),
     _run("shutdown-waiters", kills=1),
-    *(
-        _run(scenario, kills=1, preemptions=2)
-        for scenario in BOUNDED
-        if scenario not in ("shrink", "regions")
-    ),
-    _run("shrink", kills=1, preemptions=1),
-    _run("regions", kills=1, preemptions=1),
+    *(_run(scenario, kills=1, preemptions=2) for scenario in BOUNDED if scenario not in LARGE),
+    *(_run(scenario, kills=1, preemptions=1) for scenario in LARGE),
+    _run("stream-slowest", preemptions=2),
+    _run("stream-lag-beside", preemptions=2),
+    _run("stream-two-producers", preemptions=1),
+    _run("stream-blocks", kills=1, preemptions=1),
+    _run("stream-lag", kills=2, expiries=1),
+    _run("stream-follow", kills=1, expiries=1),
     _run("pair", kills=2, expiries=1),
     _run("join", kills=1, expiries=1),
     _run("poll", kills=1, expiries=1),
@@ -82,6 +123,11 @@ FULL = [
     _run("join", kills=1, preemptions=1, weak=True),
     _run("poll", kills=1, preemptions=1, weak=True),
     _run("oldest", preemptions=2, weak=True),
+    _run("stream-wakes", weak=True),
+    _run("stream-follow", kills=1, preemptions=2, weak=True),
+    _run("stream-lag", kills=1, preemptions=1, weak=True),
+    _run("stream-pair", every_access=True),
+    _run("stream-lag", kills=1, every_access=True),
 ]
 
 # As far as the time goes: what does not come to its end is told as cut short.
@@ -92,6 +138,13 @@ FURTHER = [
     *(_run(scenario, kills=1, preemptions=2, weak=True) for scenario in ("pair", "pair-large")),
     *(
         _run(scenario, kills=1, preemptions=1, weak=True)
-        for scenario in ("full", "empty", "two-producers", "two-consumers", "sweep", "regions")
+        for scenario in (
+            *("full", "empty", "two-producers", "two-consumers", "sweep", "regions"),
+            *("stream-first", "stream-block", "stream-lag-blocks", "stream-written"),
+        )
+    ),
+    *(
+        _run(scenario, kills=2, expiries=1, preemptions=2)
+        for scenario in ("stream-two-producers", "stream-blocks")
     ),
 ]

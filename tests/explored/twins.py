@@ -5,7 +5,7 @@ They are tests of the explorer: where one of them passes, it would not notice th
 
 from typing import NamedTuple
 
-from tests.explored.build import LATE_SLOTS, SMALL_REGIONS
+from tests.explored.build import LATE_SLOTS, SMALL_REGIONS, SMALL_STREAM
 from tests.explored.exploring import Run
 
 TAIL_COMMIT = "  store_release(&tail->sequence, sequence + count);\n"
@@ -19,6 +19,8 @@ PASS_ON = """\
     if (shmq_may_go_on(view, waiter))
       futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
 """
+HOLD_IF = "  if (of_group && reader->hold != NULL &&\n"
+REMOVED = "  store_release(&head->state, state & ~SHMQ_END_BITS);\n  shmq_end_release(head);\n"
 
 
 class Twin(NamedTuple):
@@ -31,6 +33,7 @@ class Twin(NamedTuple):
 
 def _twin(run, shows, *changes):
     more = SMALL_REGIONS if run.scenario == "regions" else ()
+    more += SMALL_STREAM if run.scenario.startswith("stream-") else ()
     more += LATE_SLOTS if run.weak else ()
     return Twin(changes, run._replace(changes=more + changes), shows)
 
@@ -46,6 +49,12 @@ AT_EVERY_COMMIT = {
     "owner-word-looked-at-again",
     "block-freed-before-the-head",
     "relaxed-commit",
+    "stream-one-class-is-woken",
+    "stream-row-after-the-head",
+    "stream-head-after-the-rows",
+    "stream-bit-removed-first",
+    "stream-read-without-a-second-look",
+    "stream-waits-for-who-was-slowest",
 }
 
 TWINS = {
@@ -225,5 +234,149 @@ TWINS = {
         Run("pair", weak=True),
         "is in, with stamp",
         ("ring.h", TAIL_COMMIT, "  store_relaxed(&tail->sequence, sequence + count);\n"),
+    ),
+    "stream-one-class-is-woken": _twin(
+        Run("stream-wakes"),
+        "a wake-up was lost",
+        (
+            "ends.h",
+            "    for (; classes != 0; classes &= classes - 1)\n",
+            "    for (; classes != 0; classes = 0)\n",
+        ),
+    ),
+    "stream-flag-after-the-second-look": _twin(
+        Run("stream-first"),
+        "a wake-up was lost",
+        ("wait.h", SECOND_LOOK, "\n".join(reversed(SECOND_LOOK.splitlines())) + "\n"),
+    ),
+    "stream-waits-for-who-was-slowest": _twin(
+        Run("stream-slowest"),
+        "a wake-up was lost",
+        ("wait.h", "  return slowest != waiter->end;\n", "  return 0;\n"),
+    ),
+    "stream-bell-left-in-silence": _twin(
+        Run("stream-two-producers"),
+        "a wake-up was lost",
+        ("wait.h", "    shmq_leave_bell(waiter);\n", ""),
+    ),
+    "stream-row-after-the-head": _twin(
+        Run("stream-follow"),
+        "are finished before it",
+        ("ring.h", HEAD_COMMIT, "\n"),
+        ("ring.h", HOLD_IF, HEAD_COMMIT + HOLD_IF),
+    ),
+    "stream-head-after-the-rows": _twin(
+        Run("stream-follow"),
+        "are finished before it",
+        (
+            "groups.h",
+            "  uint64_t finished = load_acquire(&shmq_group_head(view, group)->sequence);\n"
+            "  const uint64_t identity",
+            "  uint64_t finished = UINT64_MAX;\n  const uint64_t identity",
+        ),
+        (
+            "groups.h",
+            "    if (sequence < finished) finished = sequence;\n  }\n",
+            "    if (sequence < finished) finished = sequence;\n  }\n"
+            "  uint64_t at = load_acquire(&shmq_group_head(view, group)->sequence);\n"
+            "  if (at < finished) finished = at;\n",
+        ),
+    ),
+    "stream-finished-in-silence": _twin(
+        Run("stream-follow"),
+        "a wake-up was lost",
+        ("groups.h", "  if (was != 0) shmq_end_ring(head, was);\n", ""),
+    ),
+    "stream-dead-hold-on": _twin(
+        Run("stream-follow", kills=1),
+        "sleeps for ever",
+        (
+            "groups.h",
+            "        !shmq_tag_is_dead(view, seen))\n      continue;\n    /* acq_rel: as in",
+            "        shmq_tag_is_dead(view, seen))\n      continue;\n    /* acq_rel: as in",
+        ),
+    ),
+    "stream-bit-removed-first": _twin(
+        Run("stream-leave", kills=1),
+        "which is not there",
+        ("groups.h", REMOVED, ""),
+        (
+            "groups.h",
+            "  store_release(&stream->open, open);\n",
+            "  store_release(&stream->open, open);\n" + REMOVED,
+        ),
+    ),
+    "stream-floor-passes-all": _twin(
+        Run("stream-pair"),
+        "the floor passes group 0",
+        (
+            "groups.h",
+            "      if (load_relaxed(&stream->lagging) & shmq_group_bit(group)) {\n",
+            "      if (load_relaxed(&stream->lagging) | shmq_group_bit(group)) {\n",
+        ),
+    ),
+    "stream-floor-not-completed": _twin(
+        Run("stream-open-behind", kills=1),
+        "the floor passes group 1",
+        (
+            "floor.h",
+            "  if (__builtin_expect(to == from || to - from > tail - from ||",
+            "  if (__builtin_expect(1 || to == from || to - from > tail - from ||",
+        ),
+    ),
+    "stream-dead-subscriber-gates": _twin(
+        Run("stream-dead-subscriber"),
+        "sleeps for ever",
+        (
+            "floor.h",
+            "(subscriber == 0 || !shmq_tag_is_dead(view, subscriber))) return 0;\n",
+            "(subscriber == 0 || shmq_tag_is_dead(view, subscriber))) return 0;\n",
+        ),
+    ),
+    "stream-read-without-a-second-look": _twin(
+        Run("stream-lag"),
+        "gets ",
+        (
+            "ring.h",
+            "load_relaxed(&slot->stamp) != stamp || status == SHMQ_CORRUPT, 0",
+            "status == SHMQ_CORRUPT, 0",
+        ),
+    ),
+    "stream-lost-and-not-counted": _twin(
+        Run("stream-lag"),
+        "what it did not ask for",
+        (
+            "ring.h",
+            "shmq_group_lapped(head, begun) + (sequence - begun)",
+            "shmq_group_lapped(head, begun)",
+        ),
+    ),
+    "stream-pinned-without-a-look": _twin(
+        Run("stream-lag-blocks"),
+        "which is given away",
+        (
+            "floor.h",
+            "  if ((int64_t)(load_relaxed(&shmq_head(view)->passed) - sequence) <= 0) return 1;\n",
+            "  return 1;\n",
+        ),
+    ),
+    "stream-freed-while-viewed": _twin(
+        Run("stream-block"),
+        "which is given away",
+        ("floor.h", " && !shmq_block_is_pinned(view, index))\n", ")\n"),
+    ),
+    "stream-pins-of-the-dead": _twin(
+        Run("stream-block", kills=1),
+        "is not free",
+        (
+            "floor.h",
+            "    if (seen == 0 || !shmq_tag_is_dead(view, seen)) continue;\n    /* acq_rel: ours",
+            "    if (seen == 0 || shmq_tag_is_dead(view, seen)) continue;\n    /* acq_rel: ours",
+        ),
+    ),
+    "stream-ended-in-silence": _twin(
+        Run("stream-written-shared"),
+        "a wake-up was lost",
+        ("wait.h", "  if (is_shut) shmq_stream_ring_all(view);\n", ""),
     ),
 }

@@ -1,20 +1,24 @@
 /* What an access to shared memory does here: where it goes, who can tell, and what it breaks.
  *
  * Not every access is a point at which the schedule branches. These are none, because no other actor
- * can tell the difference (`python -m tests.explored --every-access` drops the last four rules; the
+ * can tell the difference (`python -m tests.explored --every-access` drops the last five rules; the
  * verdicts stay):
  *
  *   private memory and constants     nobody else looks, or nobody writes
  *   statistics                       not kept at all: a store is dropped, a load reads 0
+ *   of a stream: its table           nobody opens or removes a group, which is checked at every store
  *   a look at what only the holder   the looker is that holder, and that nobody else writes it is
  *   of an owner word may write       checked at every store (I4) and in every state (I1)
  *   a look at an end that only the   as the scenario tells, which is checked at every store
  *   looker may move, or at a state
  *   that nobody changes
  *   a look at a published slot by    nobody writes those, which is checked in every state
- *   the head's holder
+ *   the holder of a head
  *   a write to a slot by the tail's  not published yet; a kill at this point is explored, other
  *   holder                           actors are not
+ *   of a stream: what a group lost   the same: only the next holder of that word reads it; where somebody
+ *   and what the floor passed,       else does (who may be lapped, or views blocks), it is a point
+ *   written by the word's holder
  */
 #ifndef EXPLORED_ACCESS_H
 #define EXPLORED_ACCESS_H
@@ -27,7 +31,8 @@ static shmq_view views[EX_PROCESSES];
 static shmq_view geometry; /* addresses only */
 
 typedef enum {
-  IN_PRIVATE, IN_HEADER, IN_END, IN_CLASS, IN_REGION, IN_SEAT, IN_SLOT, IN_VIEWS, IN_BLOCK, IN_POOL
+  IN_PRIVATE, IN_HEADER, IN_END, IN_CLASS, IN_REGION, IN_SEAT, IN_SLOT, IN_VIEWS, IN_BLOCK, IN_POOL,
+  IN_STREAM, IN_GROUP, IN_HOLD, IN_WRITER, IN_PINNER
 } ex_area;
 
 typedef struct {
@@ -42,12 +47,25 @@ static struct {
   int states_change;       /* of ends: somebody shuts down, or polls */
   int began_with_death;
   int seats_change;        /* somebody comes after the start */
-  uint32_t storers[2];     /* bits: actors that may move the tail, the head */
-} rules;
+  int groups_change;       /* somebody opens or removes one */
+  int floor_is_looked_at;  /* some ask without its word what it has passed */
+  uint32_t groups;         /* how many there may be */
+  uint32_t ends;           /* how many are in use */
+  uint32_t storers[EX_ENDS]; /* bits: actors that may move this end */
+} rules = {.ends = 4};
+
+static int ex_is_stream(void) { return geometry.stream != NULL; }
+
+/* In a queue, which has none, it is nowhere. */
+#define EX_PART_OF_STREAM(area, name)                                              \
+  {area, stream + offsetof(shmq_stream, name),                                     \
+   stream == 0 ? 0 : stream + offsetof(shmq_stream, name) + sizeof(geometry.stream->name), \
+   sizeof(geometry.stream->name[0])}
 
 static ex_place ex_locate(const volatile void *at) {
   const uint64_t offset = (uint64_t)((const uint8_t *)at - arena);
   ex_place place = {IN_PRIVATE, 0, 0};
+  const uint64_t stream = geometry.header->stream_offset;
   const struct {
     ex_area area;
     uint64_t from, to, size;
@@ -61,6 +79,11 @@ static ex_place ex_locate(const volatile void *at) {
        geometry.seats_offset + geometry.max_seats * sizeof(shmq_seat), sizeof(shmq_seat)},
       {IN_CLASS, geometry.header->classes_offset, geometry.header->regions_offset,
        sizeof(shmq_class)},
+      EX_PART_OF_STREAM(IN_GROUP, groups),
+      EX_PART_OF_STREAM(IN_HOLD, holds),
+      EX_PART_OF_STREAM(IN_WRITER, writers),
+      EX_PART_OF_STREAM(IN_PINNER, pinners),
+      {IN_STREAM, stream, stream + offsetof(shmq_stream, groups), sizeof(shmq_stream)},
       {IN_REGION, geometry.header->regions_offset, geometry.seats_offset, sizeof(shmq_region)},
       {IN_VIEWS, geometry.views_offset, geometry.blocks_offset, sizeof(shmq_views)},
       {IN_HEADER, 0, sizeof(shmq_header), sizeof(shmq_header)},
@@ -84,14 +107,19 @@ static int ex_is_statistic(ex_place place) {
 }
 
 static int ex_holds(uint32_t end) {
-  return end < 4 && world.holder[end] == ex_index(running) + 1;
+  return end < rules.ends && world.holder[end] == ex_index(running) + 1;
+}
+
+/* The word of a head: of a stream also the floor's, or a group's. */
+static int ex_holds_a_head(void) {
+  for (uint32_t end = SHMQ_END_HEAD0; end < rules.ends; end++)
+    if (ex_holds(end)) return 1;
+  return 0;
 }
 
 /* Is the actor the only one that may still move this end? */
 static int ex_nobody_else_moves(uint32_t end) {
-  uint32_t others = end == SHMQ_END_TAIL    ? rules.storers[0]
-                    : end == SHMQ_END_HEAD0 ? rules.storers[1]
-                                            : UINT32_MAX;
+  const uint32_t others = rules.storers[end];
   if (ex_is_direct() || end == SHMQ_END_DONE) return 0;
   for (uint32_t i = 0; i < EX_ACTORS; i++)
     if (&world.actors[i] != running && others >> i & 1 && world.actors[i].status != EX_DONE &&
@@ -119,10 +147,17 @@ static ex_class ex_classify(ex_place place, int is_store) {
     case IN_SEAT:
       return EX_IS(place, seat, generation) && rules.seats_change ? EX_SHARED : EX_FREE;
     case IN_END:
-      if (place.index > head) return EX_FREE; /* ends that are not in use */
+      if (place.index >= rules.ends) return EX_FREE; /* not in use */
       if (EX_IS(place, end, high_water_mark) && place.index != SHMQ_END_DONE) return EX_FREE;
-      if (EX_IS(place, end, state) && !rules.states_change) return EX_FREE;
-      if (strict || is_store) return EX_SHARED;
+      if (EX_IS(place, end, state) && !rules.states_change && !rules.groups_change) return EX_FREE;
+      if (EX_IS(place, end, bell_classes) && !rules.groups_change) return EX_FREE;
+      if (strict) return EX_SHARED;
+      if (EX_IS(place, end, passed) && ex_holds(head))
+        return !is_store ? EX_FREE : rules.floor_is_looked_at ? EX_SHARED : EX_LONELY;
+      /* How many items it has lost, for whoever comes next. */
+      if (is_store && place.index > head && EX_IS(place, end, place) && ex_holds(place.index))
+        return EX_LONELY;
+      if (is_store) return EX_SHARED;
       if (EX_IS(place, end, sequence) && ex_nobody_else_moves(place.index)) return EX_FREE;
       if (!ex_holds(place.index)) return EX_SHARED;
       return EX_IS(place, end, sequence) || EX_IS(place, end, state) || EX_IS(place, end, place)
@@ -133,10 +168,21 @@ static ex_class ex_classify(ex_place place, int is_store) {
         return EX_FREE;
       if (strict || rules.slots_are_looked_at) return EX_SHARED;
       if (is_store) return ex_holds(tail) && !ex_is_published(place) ? EX_LONELY : EX_SHARED;
-      return ex_holds(head) && ex_is_published(place) ? EX_FREE : EX_SHARED;
+      return ex_holds_a_head() && ex_is_published(place) ? EX_FREE : EX_SHARED;
     case IN_REGION:
       if (strict || EX_IS(place, region, backed)) return EX_SHARED;
       if (!ex_holds(EX_IS(place, region, entered) ? tail : pool)) return EX_SHARED;
+      return is_store ? EX_LONELY : EX_FREE;
+    case IN_STREAM:
+      if (EX_IS(place, stream, large_until) || EX_IS(place, stream, left_behind))
+        return geometry.pool_limit_bytes > 0 ? EX_SHARED : EX_FREE;
+      if (EX_IS(place, stream, writers_begun)) return rules.states_change ? EX_SHARED : EX_FREE;
+      if (EX_IS(place, stream, holds_granted)) return EX_SHARED;
+      return rules.groups_change ? EX_SHARED : EX_FREE;
+    case IN_GROUP:
+      if (!rules.groups_change) return EX_FREE;
+      if (strict || EX_IS(place, group, after) || EX_IS(place, group, subscriber)) return EX_SHARED;
+      if (!ex_holds(head)) return EX_SHARED;
       return is_store ? EX_LONELY : EX_FREE;
     default:
       return EX_SHARED;
@@ -146,10 +192,12 @@ static ex_class ex_classify(ex_place place, int is_store) {
 /* ---- what a schedule says of an access ---------------------------------------------------------- */
 
 static const char *ex_name(const volatile void *at, char text[64]) {
-  static const char *const ends[] = {"tail", "pool", "done", "head"};
+  static const char *const ends[EX_ENDS] = {"tail", "pool", "done", "head", "group0", "group1",
+                                            "group2"};
   static const char *const structures[] = {[IN_HEADER] = "header", [IN_END] = "end",
       [IN_CLASS] = "class", [IN_REGION] = "region", [IN_SEAT] = "seat", [IN_SLOT] = "slot",
-      [IN_VIEWS] = "views", [IN_BLOCK] = "block", [IN_POOL] = "pool"};
+      [IN_VIEWS] = "views", [IN_BLOCK] = "block", [IN_POOL] = "pool", [IN_STREAM] = "stream",
+      [IN_GROUP] = "group", [IN_HOLD] = "hold", [IN_WRITER] = "writers", [IN_PINNER] = "pinners"};
   const ex_place place = ex_locate(at);
   const char *field = NULL;
   char number[24] = "";
@@ -162,8 +210,9 @@ static const char *ex_name(const volatile void *at, char text[64]) {
     snprintf(number, sizeof(number), "byte %u", place.field);
     field = number;
   }
-  if (place.area == IN_END && place.index <= SHMQ_END_HEAD0)
-    snprintf(text, 64, "%s.%s", ends[place.index], field);
+  if (place.area == IN_END && place.index < EX_ENDS)
+    snprintf(text, 64, "%s.%s",
+             ex_is_stream() && place.index == SHMQ_END_HEAD0 ? "floor" : ends[place.index], field);
   else
     snprintf(text, 64, "%s[%u].%s", structures[place.area], place.index, field);
   return text;
@@ -218,7 +267,7 @@ static void ex_say_access(const char *what, const volatile void *at, uint64_t be
                           uint64_t after) {
   char name[64], old[64], new[64], both[140];
   if (!options.tracing || running == NULL) return;
-  if (ex_locate(at).area == IN_END && ex_locate(at).index > SHMQ_END_HEAD0) return; /* not in use */
+  if (ex_locate(at).area == IN_END && ex_locate(at).index >= rules.ends) return; /* not in use */
   snprintf(both, sizeof(both), "%s -> %s", ex_value(at, before, old), ex_value(at, after, new));
   ex_say("%-9s %-28s %s", what, ex_name(at, name),
          strcmp(what, "load") == 0 ? ex_value(at, before, old) : both);
@@ -229,6 +278,9 @@ static void ex_say_access(const char *what, const volatile void *at, uint64_t be
 static void ex_yield(void);
 static void ex_tail_moved(ex_actor *who, uint64_t from, uint64_t to);
 static void ex_head_moved(ex_actor *who, uint64_t from, uint64_t to);
+static void ex_floor_moved(uint64_t from, uint64_t to);
+static void ex_group_moved(ex_actor *who, uint32_t group, uint64_t from, uint64_t to);
+static void ex_group_opened(uint32_t group);
 static uint64_t ex_perform(void);
 static uint64_t ex_answer;
 
@@ -272,23 +324,43 @@ static uint64_t ex_raw(const volatile void *at, unsigned size) {
   return value;
 }
 
+/* What may be stored in a stream's table, by whom. */
+static void ex_check_table(const ex_actor *who, ex_place place) {
+  const int is_of_groups = place.area == IN_GROUP || EX_IS(place, stream, open) ||
+                           EX_IS(place, stream, lagging) || EX_IS(place, stream, dropping);
+  if (!is_of_groups || who == &world.actors[EX_DIRECT]) return;
+  if (!rules.groups_change) ex_violation("changes a group, which the scenario does not tell of");
+  if (world.holder[SHMQ_END_HEAD0] != ex_index(who) + 1)
+    ex_violation("opens or removes a group without the floor's word");
+}
+
 /* A store gets to where all can see it. */
 static void ex_arrive(ex_actor *who, uint8_t *at, unsigned size, uint64_t value) {
   const ex_place place = ex_locate(at);
   const uint64_t before = ex_raw(at, size);
   memcpy(at, &value, size);
-  if (place.area != IN_END || place.index == SHMQ_END_DONE || place.index > SHMQ_END_HEAD0) return;
-  const int is_sequence = EX_IS(place, end, sequence);
-  if ((is_sequence || EX_IS(place, end, state)) && world.holder[place.index] != ex_index(who) + 1)
+  if (place.area == IN_STREAM || place.area == IN_GROUP) ex_check_table(who, place);
+  if (place.area != IN_END || place.index == SHMQ_END_DONE || place.index >= rules.ends) return;
+  const int is_sequence = EX_IS(place, end, sequence), is_state = EX_IS(place, end, state);
+  if ((is_sequence || is_state || EX_IS(place, end, passed)) &&
+      world.holder[place.index] != ex_index(who) + 1)
     ex_violation("stores %s of an end whose owner word it does not hold",
-                 is_sequence ? "the sequence" : "the state");
-  if (EX_IS(place, end, state) && !rules.states_change && who != &world.actors[EX_DIRECT])
+                 is_sequence ? "the sequence" : is_state ? "the state" : "what it passed");
+  if (is_state && !rules.states_change && !rules.groups_change &&
+      who != &world.actors[EX_DIRECT])
     ex_violation("changes a state, which the scenario does not tell of");
-  if (is_sequence && place.index != SHMQ_END_POOL && who != &world.actors[EX_DIRECT] &&
-      !(rules.storers[place.index != SHMQ_END_TAIL] >> ex_index(who) & 1))
+  if (is_sequence && who != &world.actors[EX_DIRECT] &&
+      !(rules.storers[place.index] >> ex_index(who) & 1))
     ex_violation("moves an end, which the scenario does not tell of");
   if (is_sequence && place.index == SHMQ_END_TAIL) ex_tail_moved(who, before, value);
-  if (is_sequence && place.index == SHMQ_END_HEAD0) ex_head_moved(who, before, value);
+  if (is_sequence && place.index == SHMQ_END_HEAD0) {
+    if (ex_is_stream()) ex_floor_moved(before, value);
+    else ex_head_moved(who, before, value);
+  }
+  if (is_sequence && place.index > SHMQ_END_HEAD0)
+    ex_group_moved(who, place.index - SHMQ_END_HEAD0 - 1, before, value);
+  if (is_state && place.index > SHMQ_END_HEAD0 && value & ~before & SHMQ_END_OPEN)
+    ex_group_opened(place.index - SHMQ_END_HEAD0 - 1);
 }
 
 /* ---- stores that wait, where memory is weak -------------------------------------------------- */
@@ -370,7 +442,7 @@ static uint64_t ex_peek(const volatile void *at, unsigned size) {
 /* The owner word changed: who is inside, and was somebody robbed? */
 static void ex_owner_changed(uint32_t end, uint64_t before, uint64_t after) {
   uint8_t *holder = &world.holder[end];
-  if (end == SHMQ_END_DONE || end > SHMQ_END_HEAD0) return;
+  if (end == SHMQ_END_DONE || end >= rules.ends) return;
   if ((before & SHMQ_TAG) == 0 && (after & SHMQ_TAG) != 0) {
     if (*holder != 0) ex_violation("two are inside: actor %u as well", *holder - 1u);
     *holder = (uint8_t)(ex_index(running) + 1);

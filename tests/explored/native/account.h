@@ -7,7 +7,7 @@
 #ifndef EXPLORED_ACCOUNT_H
 #define EXPLORED_ACCOUNT_H
 
-#include "kernel.h"
+#include "group_account.h"
 
 #define EX_ITEM_BYTES 16u /* the item and its complement: half a payload is seen */
 #define EX_LARGE_BYTES 5000u
@@ -67,7 +67,8 @@ static void ex_account_for_killed(ex_actor *actor) {
   if (call->deed == EX_PUT && call->committed != 0 && call->committed != call->count)
     ex_violation("killed in put, actor %u leaves %u of %u items", ex_index(actor), call->committed,
                  call->count);
-  if (call->deed == EX_TAKE) world.lost += call->taken;
+  if (call->deed == EX_TAKE && call->group > 0) world.groups[call->group - 1].lost += call->taken;
+  else if (call->deed == EX_TAKE) world.lost += call->taken;
 }
 
 /* ---- in every state ------------------------------------------------------------------------------- */
@@ -108,6 +109,10 @@ static void ex_check_slots(uint64_t head, uint64_t tail) {
     if (slot->stamp != 2 * sequence + 2)
       ex_violation("the slot of sequence %llu is in, with stamp %llu", (unsigned long long)sequence,
                    (unsigned long long)slot->stamp);
+    /* Below what the floor has passed they are about to be free, or are. */
+    if (slot->flags & SHMQ_SLOT_IN_BLOCK && ex_is_stream() &&
+        sequence < shmq_head(&geometry)->passed)
+      continue;
     if (slot->flags & SHMQ_SLOT_IN_BLOCK) {
       const shmq_block_ref *ref = (const shmq_block_ref *)(slot + 1);
       if (ref->block >= EX_BLOCKS || blocks >> ref->block & 1) {
@@ -140,7 +145,7 @@ static void ex_check_state(void) {
                  (unsigned long long)tail, (unsigned long long)geometry.capacity);
     return;
   }
-  for (uint32_t end = 0; end < 4; end++) {
+  for (uint32_t end = 0; end < EX_ENDS; end++) {
     if (world.holder[end] == 0) continue;
     const uint32_t process = world.actors[world.holder[end] - 1].process;
     if ((ends[end].owner & SHMQ_TAG) != views[process].tag)
@@ -148,6 +153,7 @@ static void ex_check_state(void) {
                    world.holder[end] - 1u);
   }
   if (ends[SHMQ_END_DONE].sequence > tail) ex_violation("more is done than was put");
+  if (ex_is_stream()) ex_check_groups();
   ex_check_slots(head, tail);
 }
 
@@ -165,8 +171,10 @@ static int ex_sleeps_rightly(const ex_actor *actor) {
   if (EX_IS(place, end, owner)) return world.holder[place.index] != 0;
   switch (actor->call.deed) {
     case EX_PUT:
+      if (ex_is_stream()) return !is_shut && !ex_is_room(actor->call.count);
       return !is_shut && depth + actor->call.count > geometry.capacity;
     case EX_TAKE:
+      if (ex_is_stream()) return ex_awaits_item_rightly(actor);
       return !is_shut && depth == 0;
     case EX_JOIN:
       return ends[SHMQ_END_DONE].sequence < world.tail &&
@@ -301,41 +309,69 @@ static void ex_check_received(const uint64_t *payload, uint32_t which) {
                  (unsigned long long)payload[0], sequence, world.item_of[sequence]);
 }
 
-/* Takes 1..max_items; how many, or 0 where there were none (or none any more). */
-static uint32_t ex_take(uint32_t max_items, uint64_t patience_ns) {
+/* A payload that was left in its block. */
+static void ex_receive_in_place(const shmq_taken *taken, shmq_reader *reader) {
+  uint64_t payload[2] = {0, 0};
+  const uint8_t *source = shmq_block_bytes(EX_VIEW, taken->block, taken->length);
+  if (reader != NULL) running->pinned = (uint8_t)(taken->block + 1);
+  if (source == NULL) ex_violation("gets an item whose block is too small");
+  else copy_out(payload, source, sizeof(payload));
+  ex_check_received(payload, 0);
+  running->pinned = 0;
+  if (reader == NULL) shmq_block_free(EX_VIEW, taken->block);
+  else shmq_block_unpin(EX_VIEW, taken->block, reader->pinner);
+}
+
+/* As Reader.see_to_pinner. */
+static int ex_see_to_pinner(shmq_reader *reader) {
+  if (reader == NULL || reader->pinner != SHMQ_NO_PINNER) return 0;
+  reader->pinner = shmq_pinner_take(EX_VIEW);
+  if (reader->pinner >= EX_ROWS) ex_violation("gets pinner %u of so few", reader->pinner);
+  return 1;
+}
+
+/* Takes 1..max_items, from a group if there is a reader; how many, or 0 where there were none (or none
+ * any more). */
+static uint32_t ex_take_from(shmq_reader *reader, uint32_t max_items, uint64_t patience_ns) {
   uint64_t buffer[EX_BATCH * 2] = {0};
   uint64_t count = 0;
   shmq_taken taken[EX_BATCH];
   shmq_waiter waiter;
   shmq_status status;
   ex_begin(EX_TAKE, max_items, patience_ns, &waiter);
+  if (reader != NULL) {
+    waiter.reader = reader;
+    running->call.group = (uint8_t)(reader->group + 1);
+    ex_note_finished(running); /* who asks for more has finished what it had */
+  }
   do
     status = shmq_take(EX_VIEW, max_items, (uint8_t *)buffer, sizeof(buffer), UINT64_MAX, taken,
                        &count, &waiter);
-  while (status == SHMQ_INTERRUPTED);
+  while (status == SHMQ_INTERRUPTED || (status == SHMQ_NEED && ex_see_to_pinner(reader)));
   shmq_waiter_end(EX_VIEW, &waiter, status != SHMQ_OK);
   ex_tidy_up();
   if (status != SHMQ_OK) count = 0;
-  if (status != SHMQ_OK && status != SHMQ_TIMEOUT && status != SHMQ_SHUTDOWN)
+  if (status != SHMQ_OK && status != SHMQ_TIMEOUT && status != SHMQ_SHUTDOWN &&
+      !(status == SHMQ_GONE && rules.groups_change))
     ex_violation("take answers %d", status);
   if (running->call.taken != count)
     ex_violation("take hands out %llu items, and the head passed %u", (unsigned long long)count,
                  running->call.taken);
   if (count > 0 && taken[0].block != SHMQ_NO_BLOCK) {
-    uint64_t payload[2] = {0, 0};
-    const uint8_t *source = shmq_block_bytes(EX_VIEW, taken[0].block, taken[0].length);
-    if (source == NULL) ex_violation("gets an item whose block is too small");
-    else copy_out(payload, source, sizeof(payload));
-    ex_check_received(payload, 0);
-    shmq_block_free(EX_VIEW, taken[0].block);
+    ex_receive_in_place(&taken[0], reader);
   } else {
     for (uint32_t i = 0; i < count; i++)
       ex_check_received(buffer + taken[i].offset / sizeof(buffer[0]), i);
   }
-  world.received += (uint32_t)count;
+  if (reader != NULL) world.groups[reader->group].received += (uint32_t)count;
+  else world.received += (uint32_t)count;
   ex_say("take answers %d, %llu items", status, (unsigned long long)count);
   ex_end();
   return (uint32_t)count;
+}
+
+static uint32_t ex_take(uint32_t max_items, uint64_t patience_ns) {
+  return ex_take_from(NULL, max_items, patience_ns);
 }
 
 /* Without a word: when was the oldest item put? It must have been the oldest at some moment. */
@@ -377,6 +413,7 @@ static void ex_begin_to_poll(void) {
 static void ex_shut_down(void) {
   ex_do(SHMQ_END_TAIL, SHMQ_DO_SHUT, EX_FOREVER);
   for (uint32_t end = 0; end <= SHMQ_END_HEAD0; end++) shmq_end_ring_all(&EX_VIEW->ends[end]);
+  if (ex_is_stream()) shmq_stream_ring_all(EX_VIEW);
 }
 
 static void ex_join(void) {

@@ -2,7 +2,7 @@
 #ifndef EXPLORED_SCENARIOS_H
 #define EXPLORED_SCENARIOS_H
 
-#include "account.h"
+#include "group_calls.h"
 
 enum {
   LEANS_ON_BOUNDS = 1, /* some sleepers are woken by their bound alone, which the essays say */
@@ -10,6 +10,8 @@ enum {
   SLOTS_ARE_LOOKED_AT = 4,
   STATES_CHANGE = 8, /* of ends: somebody shuts down, or polls */
   BEGINS_WITH_DEATH = 16, /* EX_VICTIM is dead when the schedule begins; else it left in order */
+  STREAM = 32,
+  GROUPS_CHANGE = 64, /* somebody opens or removes one */
 };
 
 typedef struct {
@@ -25,6 +27,9 @@ typedef struct {
   uint8_t immortal;          /* bits: processes that are not killed */
   int flags;
   uint8_t putters, takers; /* bits: actors that may move the tail, the head; 0: all */
+  uint32_t group_count;
+  ex_group_wish groups[EX_GROUPS]; /* that there are from the start */
+  uint8_t reads[EX_ACTORS];        /* for which of them an actor consumes, plus one */
 } ex_scenario;
 
 /* ---- programs ------------------------------------------------------------------------------------ */
@@ -127,6 +132,48 @@ static void poll_and_take_two(void) {
   }
 }
 
+/* ---- streams ----------------------------------------------------------------------------------------- */
+
+static void get(uint32_t items) {
+  while (items > 0) items -= ex_get(1);
+}
+static void get_one(void) { get(1); ex_end_reading(); }
+static void get_two(void) { get(2); ex_end_reading(); }
+static void get_three(void) { get(3); ex_end_reading(); }
+static void get_four(void) { get(4); ex_end_reading(); }
+static void get_up_to_two(void) { ex_get_up_to(2); ex_end_reading(); }
+static void get_up_to_three(void) { ex_get_up_to(3); ex_end_reading(); }
+static void get_up_to_four(void) { ex_get_up_to(4); ex_end_reading(); }
+static void get_until_the_end(void) {
+  while (ex_get(1) > 0) continue;
+  ex_end_reading();
+}
+static void get_and_finish(void) { get(1); ex_finish(); get(1); ex_end_reading(); }
+
+static void open_group(uint32_t name, uint8_t start) {
+  ex_join_group(name, (ex_group_wish){.start = start});
+}
+static void open_and_get_one(void) { open_group(0, SHMQ_START_OLDEST); get_one(); }
+static void open_and_get_three(void) { open_group(0, SHMQ_START_OLDEST); get_three(); }
+static void open_second_and_get(void) { open_group(1, SHMQ_START_OLDEST); get_up_to_three(); }
+static void open_next_and_get(void) { open_group(1, SHMQ_START_NEXT); get_up_to_two(); }
+static void subscribe(void) {
+  ex_join_group(0, (ex_group_wish){.start = SHMQ_START_OLDEST, .is_subscriber = 1});
+}
+static void subscribe_and_get(void) {
+  subscribe();
+  get_two();
+  ex_remove_group(EX_READER->group);
+}
+static void get_and_remove_first(void) { get_one(); ex_remove_group(0); }
+static void get_and_remove_second(void) { get_one(); ex_remove_group(1); }
+static void write_one(void) {
+  const uint32_t writer = ex_begin_writing();
+  if (writer == SHMQ_MAX_WRITERS) return;
+  put_one();
+  ex_finish_writing(writer);
+}
+
 /* Bits of actors. */
 enum { A = 1, B = 2, C = 4 };
 
@@ -196,6 +243,77 @@ static const ex_scenario scenarios[] = {
      .takers = B},
     {"pair-large", "one producer, one consumer, large items", 2, {put_two_large, take_two},
      .pool_pages = 4, .putters = A, .takers = B},
+    {"stream-wakes", "consumers of two groups sleep on the tail", 2, {put_one, get_one, get_one},
+     .putters = A, .flags = STREAM, .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-pair", "a producer and a consumer, through a group", 1, {put_two, get_three},
+     .prefilled = 1, .putters = A, .flags = STREAM, .group_count = 1, .reads = {0, 1}},
+    {"stream-shared", "two consumers of a group sleep", 2, {put_two, get_one, get_one},
+     .putters = A, .flags = STREAM, .group_count = 1, .reads = {0, 1, 1}},
+    {"stream-slowest", "a producer waits for the slowest of two groups, which is another by then", 2,
+     {put_two, get_four, get_four}, .prefilled = 2, .putters = A, .flags = STREAM, .group_count = 2,
+     .reads = {0, 1, 2}},
+    {"stream-two-producers", "two producers wait for the slowest of two groups", 1,
+     {put_one, put_one, get_three, get_three}, .prefilled = 1, .putters = A | B, .flags = STREAM,
+     .group_count = 2, .reads = {0, 0, 1, 2}},
+    {"stream-batch", "a batch waits for two groups", 2, {put_batch, get_four, get_four},
+     .prefilled = 2, .putters = A, .flags = STREAM, .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-follow", "a group takes what the one before it has finished", 2,
+     {get_and_finish, get_two}, .prefilled = 2, .flags = STREAM, .group_count = 2,
+     .groups = {{0}, {.after = 1}}, .reads = {1, 2}},
+    {"stream-stages", "a producer and two stages", 2, {put_two, get_and_finish, get_two},
+     .putters = A, .flags = STREAM, .group_count = 2, .groups = {{0}, {.after = 1}},
+     .reads = {0, 1, 2}},
+    {"stream-stage-shared", "two share the work of a stage that another comes after", 2,
+     {get_one, get_one, get_two}, .prefilled = 2, .flags = STREAM, .group_count = 2,
+     .groups = {{0}, {.after = 1}}, .reads = {1, 1, 2}},
+    {"stream-lag", "a group is lapped while it reads", 2, {put_two, get_up_to_four},
+     .prefilled = 2, .putters = A, .flags = STREAM, .group_count = 1,
+     .groups = {{SHMQ_POLICY_LAG}}, .reads = {0, 1}},
+    {"stream-lag-beside", "a group that lags beside one that blocks", 1,
+     {put_two, get_up_to_three, get_three}, .prefilled = 1, .putters = A,
+     .flags = STREAM, .group_count = 2, .groups = {{SHMQ_POLICY_LAG}, {0}}, .reads = {0, 1, 2}},
+    {"stream-first", "the first group comes while a producer waits for it", 2,
+     {put_one, open_and_get_three}, .prefilled = 2, .putters = A, .flags = STREAM | GROUPS_CHANGE},
+    {"stream-open", "a group is opened while another passes items on", 2,
+     {put_one, get_two, open_next_and_get}, .prefilled = 1, .putters = A,
+     .flags = STREAM | GROUPS_CHANGE, .group_count = 1, .reads = {0, 1}},
+    {"stream-open-behind", "a group that blocks is opened while one that lags is overrun", 2,
+     {put_one, open_second_and_get}, .prefilled = 2, .putters = A, .flags = STREAM | GROUPS_CHANGE,
+     .group_count = 1, .groups = {{SHMQ_POLICY_LAG}}},
+    {"stream-open-two", "two open the same group", 2, {open_and_get_one, open_and_get_one},
+     .prefilled = 2, .flags = STREAM | GROUPS_CHANGE},
+    {"stream-remove", "a group is removed that a producer waits for", 2,
+     {put_one, get_and_remove_second}, .prefilled = 2, .putters = A,
+     .flags = STREAM | GROUPS_CHANGE, .group_count = 2, .reads = {0, 1}},
+    {"stream-leave", "a group is removed while it is taken from", 1,
+     {put_one, get_until_the_end, get_and_remove_first}, .prefilled = 1, .putters = A,
+     .flags = STREAM | GROUPS_CHANGE, .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-subscribe", "a subscriber comes, takes and goes", 2, {put_one, subscribe_and_get},
+     .prefilled = 1, .putters = A, .flags = STREAM | GROUPS_CHANGE},
+    {"stream-dead-subscriber", "a dead subscriber gates", 2, {put_one, get_three}, .prefilled = 2,
+     .prepare = subscribe, .flags = STREAM | GROUPS_CHANGE | BEGINS_WITH_DEATH, .putters = A,
+     .group_count = 1, .reads = {0, 1}},
+    {"stream-written", "a writer finishes while two groups wait", 2,
+     {write_one, get_until_the_end, get_until_the_end}, .putters = A,
+     .flags = STREAM | STATES_CHANGE, .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-written-shared", "a writer finishes while two of a group wait", 2,
+     {write_one, get_until_the_end, get_until_the_end}, .putters = A,
+     .flags = STREAM | STATES_CHANGE, .group_count = 1, .reads = {0, 1, 1}},
+    {"stream-writers", "two writers finish", 2, {write_one, write_one, get_until_the_end},
+     .putters = A | B, .flags = STREAM | STATES_CHANGE, .group_count = 1, .reads = {0, 0, 1}},
+    {"stream-shutdown", "shut down while two groups wait", 2,
+     {shut_down, get_until_the_end, get_until_the_end}, .flags = STREAM | STATES_CHANGE,
+     .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-blocks", "two groups view large items", 1, {put_two_large, get_two, get_two},
+     .pool_pages = 6, .putters = A, .flags = STREAM, .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-block", "a group views large items", 1, {put_two_large, get_two}, .pool_pages = 4,
+     .putters = A, .flags = STREAM, .group_count = 1, .reads = {0, 1}},
+    {"stream-sweep", "one sweeps while large items are viewed", 2, {put_large, get_one, sweep},
+     .pool_pages = 4, .putters = A, .flags = STREAM, .group_count = 1, .reads = {0, 1}},
+    {"stream-lag-blocks", "a group is lapped while it views large items", 1,
+     {put_two_large, get_up_to_two}, .pool_pages = 6, .putters = A,
+     .flags = STREAM, .group_count = 1, .groups = {{SHMQ_POLICY_LAG}},
+     .reads = {0, 1}},
 };
 #define EX_SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 

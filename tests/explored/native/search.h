@@ -121,8 +121,9 @@ static void ex_kill(uint32_t process) {
     if (actor->process != process) continue;
     ex_flush(actor); /* what it has executed is executed */
     ex_account_for_killed(actor);
-    for (uint32_t end = 0; end < 4; end++)
+    for (uint32_t end = 0; end < EX_ENDS; end++)
       if (world.holder[end] == i + 1) world.holder[end] = 0;
+    memset(&readers[i], 0, sizeof(readers[i]));
     if (actor->status == EX_ASLEEP) ex_wake(actor, 0);
     const uint8_t is_reborn = actor->is_reborn, serial = actor->serial;
     memset(actor, 0, sizeof(*actor));
@@ -237,11 +238,21 @@ static void ex_look_after(void) {
   ex_check_descriptor();
 }
 
+/* Has somebody filled it, who still waits to put it? */
+static int ex_is_in_hands(uint64_t state) {
+  for (uint32_t i = 0; i < actor_count; i++)
+    if (world.actors[i].status != EX_DONE && world.actors[i].status != EX_DEAD &&
+        (views[world.actors[i].process].tag | SHMQ_BLOCK_HELD) == state)
+      return 1;
+  return 0;
+}
+
 static void ex_look_after_blocks(void) {
   const uint32_t count = (uint32_t)geometry.ends[SHMQ_END_POOL].sequence;
   ex_sweep();
   for (uint32_t i = 0; i < count && i < EX_BLOCKS; i++)
-    if (geometry.blocks[i].state != SHMQ_BLOCK_FREE)
+    if (geometry.blocks[i].state != SHMQ_BLOCK_FREE &&
+        !ex_is_in_hands(geometry.blocks[i].state))
       ex_violation("block %u belongs to nobody, and is not free", i);
   if (count > EX_BLOCKS) ex_violation("%u blocks for so few items", count);
   for (uint32_t i = 0; i < scenario->region_count; i++)
@@ -250,7 +261,7 @@ static void ex_look_after_blocks(void) {
 }
 
 static int ex_inside_is_stopped(void) {
-  for (uint32_t end = 0; end < 4; end++)
+  for (uint32_t end = 0; end < EX_ENDS; end++)
     if (world.holder[end] != 0) return 1;
   return 0;
 }
@@ -262,7 +273,7 @@ static void ex_audit(void) {
   if (!ex_was_killed()) ex_check_descriptor();
   if (options.tracing) printf("      afterwards\n");
   ex_be_born(EX_AUDITOR);
-  if (ex_directly(EX_AUDITOR, ex_look_after)) ex_directly(EX_AUDITOR, ex_look_after_blocks);
+  if (ex_directly(EX_AUDITOR, ex_is_stream() ? ex_look_after_stream : ex_look_after)) ex_directly(EX_AUDITOR, ex_look_after_blocks);
 }
 
 /* Everybody is asleep, done or dead. 1 if the schedule ends here; the state is not kept then. */

@@ -158,7 +158,7 @@ static int __attribute__((noinline)) ex_directly(uint32_t process, void (*what)(
 static struct {
   uint8_t *at;
   size_t bytes;
-} parts[32];
+} parts[48];
 static uint32_t part_count;
 static uint32_t actor_count, process_count;
 
@@ -254,6 +254,29 @@ static void ex_prefill(void) {
     if (ex_put(1, 0) != SHMQ_OK) ex_violation("cannot fill the ring");
 }
 
+static void ex_open_groups(void) {
+  for (uint32_t group = 0; group < scenario->group_count; group++)
+    ex_join_group(group, scenario->groups[group]);
+}
+
+/* Bits of the actors that consume for this group. */
+static uint32_t ex_readers_of(uint32_t group) {
+  uint32_t actors = 0;
+  for (uint32_t i = 0; i < EX_ACTORS; i++)
+    if (scenario->reads[i] == group + 1) actors |= 1u << i;
+  return actors;
+}
+
+/* As the actors' processes, one after the other: each consumes for the group that it should. */
+static void ex_assign_group(void) {
+  static uint32_t actor;
+  if (scenario->reads[actor] > 0) {
+    ex_read_of(scenario->reads[actor] - 1u);
+    readers[actor] = *EX_READER;
+  }
+  actor++;
+}
+
 /* The kernel's part of a death. */
 static void ex_end_process(uint32_t process) {
   world.is_alive[process] = 0;
@@ -264,7 +287,7 @@ static void ex_format(void) {
   const uint64_t pool_bytes = (uint64_t)scenario->pool_pages * SHMQ_PAGE;
   shmq_header header = {0};
   if (!shmq_plan(&header, scenario->capacity, scenario->region_count > 0 ? 8 : EX_ITEM_BYTES,
-                 EX_SEATS, pool_bytes, scenario->region_count, 0)) {
+                 EX_SEATS, pool_bytes, scenario->region_count, scenario->flags & STREAM)) {
     fprintf(stderr, "no segment can have this geometry\n");
     exit(2);
   }
@@ -281,9 +304,21 @@ static void ex_format(void) {
   }
 }
 
+static void ex_name_parts_of_stream(void) {
+  shmq_stream *stream = geometry.stream;
+  if (!ex_is_stream()) return;
+  ex_add_part(stream, offsetof(shmq_stream, groups));
+  if (rules.groups_change) ex_add_part(stream->groups, rules.groups * sizeof(shmq_group));
+  for (uint32_t i = 0; i < EX_ROWS; i++)
+    ex_add_part(&stream->holds[i], offsetof(shmq_hold, reserved));
+  ex_add_part(stream->writers, EX_ROWS * sizeof(uint64_t));
+  ex_add_part(stream->pinners, EX_ROWS * sizeof(uint64_t));
+  ex_add_part(readers, actor_count * sizeof(shmq_reader));
+}
+
 static void ex_name_parts(void) {
   ex_add_part(&geometry.header->seats_granted, 8);
-  ex_add_part(geometry.ends, 4 * sizeof(shmq_end));
+  ex_add_part(geometry.ends, rules.ends * sizeof(shmq_end));
   if (scenario->pool_pages > 0) ex_add_part(geometry.classes, 4 * sizeof(shmq_class));
   ex_add_part(geometry.regions, scenario->region_count * sizeof(shmq_region));
   for (uint32_t i = 0; i < EX_SEATS; i++) ex_add_part(&geometry.seats[i].generation, 8);
@@ -291,6 +326,7 @@ static void ex_name_parts(void) {
   if (scenario->pool_pages > 0) ex_add_part(geometry.blocks, EX_BLOCKS * sizeof(shmq_block));
   for (uint32_t i = 0; i < scenario->pool_pages; i++)
     ex_add_part(geometry.pool + i * (uint64_t)SHMQ_PAGE, EX_ITEM_BYTES);
+  ex_name_parts_of_stream();
   ex_add_part(world.actors, actor_count * sizeof(ex_actor));
   ex_add_part(world.is_alive,
               sizeof(world) - offsetof(ex_world, is_alive));
@@ -313,13 +349,24 @@ static int ex_set_up(void) {
   rules.states_change = scenario->flags & STATES_CHANGE;
   rules.began_with_death = scenario->flags & BEGINS_WITH_DEATH;
   rules.seats_change = scenario->attach_themselves || scenario->reborn != NULL;
-  rules.storers[0] = scenario->putters ? scenario->putters : UINT32_MAX;
-  rules.storers[1] = scenario->takers ? scenario->takers : UINT32_MAX;
+  rules.groups_change = scenario->flags & GROUPS_CHANGE;
+  rules.groups = rules.groups_change ? EX_GROUPS : scenario->group_count;
+  rules.ends = SHMQ_END_HEAD0 + 1 + rules.groups;
+  rules.floor_is_looked_at = scenario->pool_pages > 0;
+  for (uint32_t end = 0; end < EX_ENDS; end++) rules.storers[end] = UINT32_MAX;
+  if (scenario->putters) rules.storers[SHMQ_END_TAIL] = scenario->putters;
+  if (scenario->takers) rules.storers[SHMQ_END_HEAD0] = scenario->takers;
+  for (uint32_t group = 0; group < scenario->group_count; group++) {
+    if (scenario->groups[group].policy != SHMQ_POLICY_BLOCK)
+      rules.floor_is_looked_at = rules.slots_are_looked_at = 1;
+    if (!rules.groups_change) rules.storers[SHMQ_END_HEAD0 + 1 + group] = ex_readers_of(group);
+  }
   for (uint32_t process = 0; process < process_count; process++) {
     ex_be_born(process);
     if (scenario->attach_themselves >> process & 1) continue;
     if (!ex_directly(process, ex_attach)) return 0;
   }
+  if (!ex_directly(process_count - 1, ex_open_groups)) return 0;
   if (!ex_directly(process_count - 1, ex_prefill)) return 0;
   if (scenario->prepare != NULL) {
     ex_be_born(EX_VICTIM);
@@ -330,6 +377,9 @@ static int ex_set_up(void) {
   }
   memset(&views[EX_VICTIM], 0, sizeof(views[0]));
   memset(&world.actors[EX_DIRECT], 0, sizeof(ex_actor));
+  for (uint32_t i = 0; i < actor_count; i++)
+    if (!ex_directly(world.actors[i].process, ex_assign_group)) return 0;
+  memset(&readers[EX_DIRECT], 0, sizeof(readers[0]));
   ex_name_parts();
   for (uint32_t i = 0; i < actor_count; i++) {
     ex_make_coroutine(i);

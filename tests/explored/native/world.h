@@ -21,6 +21,9 @@ enum {
   EX_ITEMS = 32,      /* that may ever be put in a schedule */
   EX_BATCH = 4,       /* at once */
   EX_BLOCKS = 4,      /* descriptors that are part of a state */
+  EX_GROUPS = 3,      /* of a stream */
+  EX_ENDS = 4 + EX_GROUPS,
+  EX_ROWS = 3, /* of holds, writers and pinners that are part of a state */
   EX_BUFFERED = 24,   /* stores of an actor that the others don't see yet */
   EX_STACK_BYTES = 32768,
   EX_BELOW = 3072, /* of which an actor may use so much from one point to the next */
@@ -38,7 +41,7 @@ typedef enum {
   EX_SHARED, /* everybody can */
 } ex_class;
 
-typedef enum { EX_NOTHING, EX_PUT, EX_TAKE, EX_JOIN, EX_POLL } ex_deed;
+typedef enum { EX_NOTHING, EX_PUT, EX_TAKE, EX_JOIN, EX_POLL, EX_OPEN } ex_deed;
 
 /* The call that an actor is in, as its caller sees it. */
 typedef struct {
@@ -46,6 +49,7 @@ typedef struct {
   uint8_t count;     /* PUT: items; TAKE: how many at most */
   uint8_t committed; /* PUT: of these, how many the tail has passed */
   uint8_t taken;     /* TAKE: how many the head has passed */
+  uint8_t group;     /* TAKE: which group's head that is, plus one; 0: of a queue */
   uint32_t from;     /* sequence of the first of those */
   uint32_t items[EX_BATCH];
 } ex_call;
@@ -84,6 +88,9 @@ typedef struct {
   uint8_t serial;  /* of the last item that it put */
   uint8_t is_timed; /* its call has a deadline */
   uint8_t rank;     /* how many slept on the same word before it */
+  uint8_t pinned;   /* the block that it views, plus one */
+  uint8_t works_for; /* the group of which it holds items, plus one */
+  uint32_t held;    /* the first of them: taken and not finished */
   int32_t sleep_result;
   uint32_t bitset; /* of its sleep */
   ex_request request;
@@ -97,12 +104,18 @@ typedef struct {
   uint16_t buffered_count;
 } ex_actor;
 
+/* What is known of a group of a stream. */
+typedef struct {
+  uint32_t begin, head; /* where it was opened, and where it is */
+  uint32_t received, lost, lapped;
+} ex_group;
+
 typedef struct {
   ex_actor actors[EX_ACTORS + 1];
   uint8_t is_alive[EX_PROCESSES];
   uint8_t lock_of_seat[EX_SEATS]; /* process + 1 */
   uint8_t lock_is_anchored[EX_PROCESSES];
-  uint8_t holder[4]; /* of tail, pool, done, head: actor + 1 that is inside */
+  uint8_t holder[EX_ENDS]; /* of tail, pool, done, head, groups: actor + 1 that is inside */
   uint8_t kills, expiries;
   uint8_t is_readable; /* the poll descriptor */
   uint8_t descriptors_backed;
@@ -110,8 +123,9 @@ typedef struct {
   uint64_t pool_backed;  /* a bit for each page */
   /* The account: what each sequence holds, and what became of it. */
   uint32_t item_of[EX_ITEMS];
-  uint32_t tail, head;
+  uint32_t tail, head; /* of a stream: its floor */
   uint32_t received, lost;
+  ex_group groups[EX_GROUPS];
 } ex_world;
 
 static ex_world world;
