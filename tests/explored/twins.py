@@ -365,6 +365,25 @@ TWINS = {
         "which is given away",
         ("floor.h", " && !shmq_block_is_pinned(view, index))\n", ")\n"),
     ),
+    "stream-unpinned-without-a-look": _twin(
+        Run("stream-block"),
+        "was passed, nobody views it",
+        (
+            "floor.h",
+            "  if ((int64_t)(load_relaxed(&floor->passed) - sequence) <= 0) return;",
+            "  return;",
+        ),
+    ),
+    "stream-unpinned-while-the-floor-is-busy": _twin(
+        Run("stream-blocks"),
+        "was passed, nobody views it",
+        (
+            "floor.h",
+            "    store_relaxed(&view->stream->left_behind, 1);"
+            " /* relaxed: a hint for the next raiser */\n    return;",
+            "    return;",
+        ),
+    ),
     "stream-pins-of-the-dead": _twin(
         Run("stream-block", kills=1),
         "is not free",

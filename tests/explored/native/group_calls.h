@@ -62,8 +62,8 @@ static shmq_status ex_remove_group(uint32_t group) {
 static uint32_t ex_get(uint32_t max_items) { return ex_take_from(EX_READER, max_items, EX_FOREVER); }
 
 /* Until the head of its group is there: those of a lagging one don't know how many that takes. */
-static void ex_get_up_to(uint32_t sequence) {
-  while (world.groups[EX_READER->group].head < sequence) ex_get(1);
+static void ex_get_up_to(uint32_t sequence, uint32_t at_most) {
+  while (world.groups[EX_READER->group].head < sequence) ex_get(at_most);
 }
 
 /* GroupHandle.done */
@@ -96,6 +96,14 @@ static uint32_t ex_begin_writing(void) {
 
 static void ex_finish_writing(uint32_t writer) { shmq_finish_writing(EX_VIEW, writer); }
 
+/* As _groups.shut, immediately. */
+static void ex_shut_stream(void) {
+  ex_do(SHMQ_END_TAIL, SHMQ_DO_SHUT, EX_FOREVER);
+  for (uint32_t group = 0; group < rules.groups; group++)
+    if (ex_group_is_open(group)) ex_do(SHMQ_END_HEAD0 + 1 + group, SHMQ_DO_SHUT, EX_FOREVER);
+  shmq_stream_ring_all(EX_VIEW);
+}
+
 /* ---- after the end --------------------------------------------------------------------------------- */
 
 /* Takes all that is there, from the groups that have a name: those before others come first. */
@@ -106,6 +114,7 @@ static void ex_drain_groups(void) {
     ex_read_of(group);
     while (ex_take_from(EX_READER, 1, 0) > 0) continue;
     ex_end_reading();
+    if (ex_group_end(group)->state & SHMQ_END_SHUT) continue; /* what is left is nobody's */
     if (ex_begins_at(group) != world.tail)
       ex_violation("%u items are not to be had in group %u", world.tail - account->head, group);
     if (account->received + account->lost + account->lapped != account->head - account->begin)
@@ -120,6 +129,18 @@ static int ex_is_group_with_name(void) {
   for (uint32_t group = 0; group < rules.groups; group++)
     if (ex_group_is_open(group) && geometry.stream->groups[group].subscriber == 0) return 1;
   return 0;
+}
+
+/* Nobody was killed: what the floor has passed, and nobody views, is free without a sweep, as soon as
+ * somebody raises the floor. */
+static void ex_check_passed(void) {
+  shmq_floor_yield(EX_VIEW, 0);
+  for (uint32_t i = 0; i < geometry.ends[SHMQ_END_POOL].sequence && i < EX_BLOCKS; i++) {
+    const shmq_block *block = &geometry.blocks[i];
+    if ((block->state & SHMQ_FLAGS) == SHMQ_BLOCK_QUEUED && block->sequence < world.head &&
+        (block->pins[0] | block->pins[1]) == 0)
+      ex_violation("block %u was passed, nobody views it, and it is not free", i);
+  }
 }
 
 /* Those of the living, who sleep: what is put afterwards would wait for them. */

@@ -141,9 +141,10 @@ static void get_one(void) { get(1); ex_end_reading(); }
 static void get_two(void) { get(2); ex_end_reading(); }
 static void get_three(void) { get(3); ex_end_reading(); }
 static void get_four(void) { get(4); ex_end_reading(); }
-static void get_up_to_two(void) { ex_get_up_to(2); ex_end_reading(); }
-static void get_up_to_three(void) { ex_get_up_to(3); ex_end_reading(); }
-static void get_up_to_four(void) { ex_get_up_to(4); ex_end_reading(); }
+static void get_up_to_two(void) { ex_get_up_to(2, 1); ex_end_reading(); }
+static void get_up_to_three(void) { ex_get_up_to(3, 1); ex_end_reading(); }
+static void get_up_to_four(void) { ex_get_up_to(4, 1); ex_end_reading(); }
+static void get_by_two_up_to_five(void) { ex_get_up_to(5, 2); ex_end_reading(); }
 static void get_until_the_end(void) {
   while (ex_get(1) > 0) continue;
   ex_end_reading();
@@ -165,6 +166,7 @@ static void subscribe_and_get(void) {
   get_two();
   ex_remove_group(EX_READER->group);
 }
+static void shut_stream(void) { ex_shut_stream(); }
 static void get_and_remove_first(void) { get_one(); ex_remove_group(0); }
 static void get_and_remove_second(void) { get_one(); ex_remove_group(1); }
 static void write_one(void) {
@@ -272,6 +274,12 @@ static const ex_scenario scenarios[] = {
     {"stream-lag-beside", "a group that lags beside one that blocks", 1,
      {put_two, get_up_to_three, get_three}, .prefilled = 1, .putters = A,
      .flags = STREAM, .group_count = 2, .groups = {{SHMQ_POLICY_LAG}, {0}}, .reads = {0, 1, 2}},
+    {"stream-lag-batch", "batches are lapped while they are read", 2,
+     {put_three, get_by_two_up_to_five}, .prefilled = 2, .putters = A, .flags = STREAM,
+     .group_count = 1, .groups = {{SHMQ_POLICY_LAG}}, .reads = {0, 1}},
+    {"stream-lag-stages", "two stages are lapped", 1, {put_two, get_up_to_three, get_up_to_three},
+     .prefilled = 1, .putters = A, .flags = STREAM, .group_count = 2,
+     .groups = {{SHMQ_POLICY_LAG}, {SHMQ_POLICY_LAG, .after = 1}}, .reads = {0, 1, 2}},
     {"stream-first", "the first group comes while a producer waits for it", 2,
      {put_one, open_and_get_three}, .prefilled = 2, .putters = A, .flags = STREAM | GROUPS_CHANGE},
     {"stream-open", "a group is opened while another passes items on", 2,
@@ -304,6 +312,9 @@ static const ex_scenario scenarios[] = {
     {"stream-shutdown", "shut down while two groups wait", 2,
      {shut_down, get_until_the_end, get_until_the_end}, .flags = STREAM | STATES_CHANGE,
      .group_count = 2, .reads = {0, 1, 2}},
+    {"stream-shutdown-at-once", "shut down at once, with items for two groups", 2,
+     {shut_stream, get_until_the_end, get_until_the_end}, .prefilled = 1,
+     .flags = STREAM | STATES_CHANGE, .group_count = 2, .reads = {0, 1, 2}},
     {"stream-blocks", "two groups view large items", 1, {put_two_large, get_two, get_two},
      .pool_pages = 6, .putters = A, .flags = STREAM, .group_count = 2, .reads = {0, 1, 2}},
     {"stream-block", "a group views large items", 1, {put_two_large, get_two}, .pool_pages = 4,

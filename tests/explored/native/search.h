@@ -271,6 +271,7 @@ static void ex_audit(void) {
   counts.ends++;
   if (ex_inside_is_stopped()) return; /* as it should be: it is alive */
   if (!ex_was_killed()) ex_check_descriptor();
+  if (!ex_was_killed() && ex_is_stream() && !ex_directly(0, ex_check_passed)) return;
   if (options.tracing) printf("      afterwards\n");
   ex_be_born(EX_AUDITOR);
   if (ex_directly(EX_AUDITOR, ex_is_stream() ? ex_look_after_stream : ex_look_after)) ex_directly(EX_AUDITOR, ex_look_after_blocks);
