@@ -398,8 +398,9 @@ static inline void shmq_reader_begin(shmq_reader *reader, const shmq_view *view,
   reader->group = group;
   reader->pinner = SHMQ_NO_PINNER;
   reader->epoch = view->epoch;
-  /* As if nobody came after it: the first take finds out, and takes a row. */
-  reader->state = state & ~(uint32_t)SHMQ_END_FOLLOWED;
+  /* As if nobody came after it, and as if it had not been shut: the first take finds out, and takes a row,
+   * or nothing. */
+  reader->state = state & ~(uint32_t)(SHMQ_END_FOLLOWED | SHMQ_END_SHUT);
   /* relaxed: constant while it is open; if it is not, nothing is taken. */
   reader->may_lapse = load_relaxed(&view->stream->groups[group].policy) != SHMQ_POLICY_BLOCK;
   reader->is_behind = load_relaxed(&view->stream->groups[group].after) != 0;

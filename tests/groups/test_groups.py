@@ -417,6 +417,16 @@ class TestTheEnd:
         with pytest.raises(ShutDown):
             group.get()
 
+    def test_who_joins_a_group_after_a_shutdown_at_once_gets_nothing_either(self, make_stream):
+        stream = make_stream(groups={"a": {}, "b": {"after": "a"}, "c": {}})
+        stream.put_batch(["one", "two"])
+        stream.shutdown(immediate=True)
+        for name in "abc":
+            late = stream.group(name)
+            for call in (late.get_nowait, late.skip_to_latest):
+                with pytest.raises(ShutDown):
+                    call()
+
     def test_batches_come_until_the_end(self, make_stream):
         stream = make_stream(groups=["a"])
         with stream.writer() as out:
