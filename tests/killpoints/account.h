@@ -2,8 +2,8 @@
 #ifndef KILLPOINTS_ACCOUNT_H
 #define KILLPOINTS_ACCOUNT_H
 
-#include "operations.h"
 #include "stepper.h"
+#include "streams_operations.h"
 
 #define MOST_ITEMS 256u
 #define FIRST_SURVIVORS 900u /* ids of what the survivor puts */
@@ -23,7 +23,26 @@ typedef struct {
   shmq_status status;
   uint64_t count;
   uint64_t ids[MOST_TAKEN];
+  uint32_t reads; /* of a stream: the group that it takes from, and one; or 0 */
 } report;
+
+#define MOST_GROUPS 6u /* of a stream here; the other rows stay as they are */
+
+/* What is known of a group of a stream. */
+typedef struct {
+  uint32_t exists;    /* its bit, and its state */
+  uint32_t opening;   /* how often its row was opened: which group it is */
+  uint64_t sequence;  /* of its head */
+  uint64_t begins;    /* where its next take does, after what was lost to it */
+  uint64_t seen;      /* how many items its consumers took, or skipped */
+  uint64_t finished;  /* by its consumers, as those see it who come after it */
+  uint64_t ready;     /* up to where it can be taken from, once the dead hold nothing back */
+  uint64_t after;
+  uint64_t subscriber;
+  uint64_t keep_ns;
+  uint32_t policy;
+  uint32_t reserved;
+} group_place;
 
 /* A starting state, and all that is expected of it. */
 typedef struct {
@@ -35,15 +54,47 @@ typedef struct {
   uint32_t kept_block;       /* in the survivor's hand, with item kept_id, or SHMQ_NO_BLOCK */
   uint64_t kept_id;
   sleeper sleeps;
-  int was_polled;
   uint64_t limit_ns;         /* how long anything may take before it counts as a hang */
+  /* Of a stream: */
+  group_place groups[MOST_GROUPS];
+  uint32_t sleeps_in;        /* the group whose item the sleeper waits for */
+  uint32_t kept_pinner;      /* by which kept_block is pinned, or SHMQ_NO_PINNER */
+  uint32_t spare_pinner;     /* the survivor's: the first that is given */
+  shmq_hold *spare_hold;     /* ... and so is this row */
 } scene;
 
 /* Where an operation that nobody killed left the ends, and what it said. */
 typedef struct {
   shmq_status status;
   uint64_t head, tail, done;
+  group_place groups[MOST_GROUPS];
 } completion;
+
+/* What all trials of a state and an operation have in common. */
+typedef struct {
+  scene base;
+  image start;
+  const operation *what;
+  uint64_t first_id;    /* of what the killed puts */
+  uint64_t patience_ns; /* of the killed */
+  uint64_t fixed_bytes; /* of the segment, that always have memory */
+  report *victim, *other;
+  path way;
+  completion whole;
+  completion prepared; /* where the ends stand at the first mark */
+  uint8_t *changes; /* changes[k]: was what others can see made another by the k-th instruction? */
+} bench;
+
+typedef struct {
+  uint32_t k; /* instructions done when it is killed */
+  manner how;
+  beginning begins;
+} shot;
+
+/* Did its call return, and without an error? */
+static int has_put(const bench *on) {
+  return on->victim->is_over && on->victim->status == SHMQ_OK;
+}
 
 static char finding[2048];
 
@@ -85,7 +136,18 @@ static uint64_t accounted_bytes(const shmq_view *view, uint64_t *at_most) {
   return reserved + bytes + tables;
 }
 
-/* The slots from head to tail are complete, and what they refer to is somebody's (I5, I6). */
+/* Of a published slot: is what it refers to somebody's (I6)? */
+static int check_reference(const shmq_view *view, const shmq_slot *slot, uint64_t sequence) {
+  shmq_block_ref ref;
+  if (!(slot->flags & SHMQ_SLOT_IN_BLOCK)) return 1;
+  memcpy(&ref, slot + 1, sizeof(ref));
+  CHECK(shmq_block_ref_is_sound(view, &ref), "slot %lu refers to nothing", sequence);
+  CHECK(view->blocks[ref.block].state != SHMQ_BLOCK_FREE, "slot %lu refers to a free block",
+        sequence);
+  return 1;
+}
+
+/* The slots from head to tail are complete, and what they refer to is there (I5, I6). */
 static int check_slots(const shmq_view *view, uint64_t head, uint64_t tail) {
   uint64_t position = 0;
   CHECK(view->region_count == 0 || shmq_own_place(view, shmq_tail(view), tail, &position),
@@ -100,13 +162,16 @@ static int check_slots(const shmq_view *view, uint64_t head, uint64_t tail) {
       position += shmq_record_bytes(slot->length);
     }
     CHECK(slot->stamp == 2 * sequence + 2, "slot %lu has stamp %lu", sequence, slot->stamp);
-    if (!(slot->flags & SHMQ_SLOT_IN_BLOCK)) continue;
-    shmq_block_ref ref;
-    memcpy(&ref, slot + 1, sizeof(ref));
-    CHECK(shmq_block_ref_is_sound(view, &ref), "slot %lu refers to nothing", sequence);
-    CHECK(view->blocks[ref.block].state != SHMQ_BLOCK_FREE, "slot %lu refers to a free block",
-          sequence);
+    if (!check_reference(view, slot, sequence)) return 0;
   }
+  return 1;
+}
+
+/* Who writes to memory that is not reserved is killed by the kernel when there is none. */
+static int check_reserved(const shmq_view *view, uint64_t fixed_bytes) {
+  uint64_t most, least = fixed_bytes + accounted_bytes(view, &most);
+  uint64_t has = (uint64_t)file_blocks(view) * 512;
+  CHECK(has >= least, "%lu bytes count as reserved, %lu are", least, has);
   return 1;
 }
 
@@ -116,24 +181,19 @@ static int check_words(scene *of, uint64_t fixed_bytes) {
   uint64_t head = sequence_of(shmq_head(view)), tail = sequence_of(shmq_tail(view));
   CHECK(tail - head <= view->capacity, "head %lu and tail %lu can't both be", head, tail);
   CHECK(sequence_of(shmq_done(view)) <= tail, "more items are done than were put");
-  if (!check_slots(view, head, tail)) return 0;
-  /* Who writes to memory that is not reserved is killed by the kernel when there is none. */
-  uint64_t most, least = fixed_bytes + accounted_bytes(view, &most);
-  uint64_t has = (uint64_t)file_blocks(view) * 512;
-  CHECK(has >= least, "%lu bytes count as reserved, %lu are", least, has);
-  return 1;
+  return check_slots(view, head, tail) && check_reserved(view, fixed_bytes);
 }
 
 /* What the killed may have done: all of the operation or nothing. */
-static int check_outcome(const scene *of, const completion *whole, int prepared_head, int has_put,
-                         uint32_t gradual, uint64_t head, uint64_t tail) {
-  uint64_t first_head = of->head + (uint64_t)prepared_head;
-  CHECK(tail == of->tail || tail == whole->tail, "the tail moved from %lu to %lu, not to %lu",
-        of->tail, tail, whole->tail);
+static int check_outcome(const bench *on, uint64_t head, uint64_t tail) {
+  const completion *whole = &on->whole;
+  uint64_t first_head = on->prepared.head;
+  CHECK(tail == on->base.tail || tail == whole->tail, "the tail moved from %lu to %lu, not to %lu",
+        on->base.tail, tail, whole->tail);
   CHECK(head == first_head || head == whole->head ||
-            (gradual && head >= first_head && head <= whole->head),
+            (on->what->gradual && head >= first_head && head <= whole->head),
         "the head moved from %lu to %lu, not to %lu", first_head, head, whole->head);
-  CHECK(!has_put || tail == whole->tail, "put returned, but the tail is %lu, not %lu", tail,
+  CHECK(!has_put(on) || tail == whole->tail, "put returned, but the tail is %lu, not %lu", tail,
         whole->tail);
   return 1;
 }
@@ -208,6 +268,7 @@ static _Noreturn void run_errand(const errand *mine) {
   if (take_seat(view) != SHMQ_OK) _exit(3);
   actor_init(&who, view, mine->id, 0);
   who.deadline_ns = SHMQ_NO_DEADLINE;
+  if (view->stream != NULL && mine->what == FOR_ITEM) read_from(&who, mine->of->sleeps_in);
   mine->says->is_ready = 1;
   switch (mine->what) {
     case FOR_ITEM: mine->says->status = get_items(&who, 1); break;
@@ -250,10 +311,9 @@ static int is_back(const scene *of, pid_t pid) {
 /* ---- the end of it -------------------------------------------------------------------------------- */
 
 static int check_words_are_free(const scene *of) {
-  static const uint32_t ends[] = {SHMQ_END_TAIL, SHMQ_END_POOL, SHMQ_END_DONE, SHMQ_END_HEAD0};
-  for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-    uint64_t owner = of->view.ends[ends[i]].owner;
-    CHECK((owner & SHMQ_TAG) == 0, "end %u is still owned by %#lx", ends[i], owner);
+  for (uint32_t end = 0; end < SHMQ_ENDS; end++) {
+    uint64_t owner = of->view.ends[end].owner;
+    CHECK((owner & SHMQ_TAG) == 0, "end %u is still owned by %#lx", end, owner);
   }
   return 1;
 }

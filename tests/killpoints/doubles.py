@@ -37,7 +37,41 @@ FIRSTS = [
 # What the second does, who meets what the first one left.
 SECONDS = ["put", "get", "put_block", "sweep"]
 
-COMBINATIONS = [(*first, second) for first in FIRSTS for second in SECONDS]
+# The same of streams: over each word of theirs that the first can leave half-done.
+STREAM_FIRSTS = [
+    ("stream", "held_full", "open"),
+    ("stream", "taken_large", "put"),
+    ("stream", "taken_large", "put_large"),
+    ("stream", "taken_large", "raise"),
+    ("stream", "taken", "unsubscribe"),
+    ("stream", "dead_subscriber", "put"),
+    ("stream", "half_removed", "put"),
+    ("stream", "half_raised", "put_block"),
+    ("stream", "pinned", "sweep"),
+    ("stream", "all_written", "get"),
+    ("stream", "waiting", "shutdown_now"),
+    ("dropping", "held_full", "put"),
+]
+# Of these there is something to take for the second.
+STREAM_TAKERS = [
+    ("stream", "large", "view"),
+    ("stream", "large", "release"),
+    ("stream", "lagging", "get"),
+    ("stream", "lagging", "put_block"),
+    ("stream", "two", "remove_second"),
+    ("stream", "two", "remove"),
+    ("stream", "followed", "get_more"),
+    ("stream", "pipeline_large", "get"),
+    ("stream", "dead_holder", "follow"),
+    ("stream", "written", "register"),
+]
+STREAM_SECONDS = ["put_block", "open", "sweep"]
+
+COMBINATIONS = [
+    *((*first, second) for first in FIRSTS for second in SECONDS),
+    *((*first, second) for first in STREAM_FIRSTS + STREAM_TAKERS for second in STREAM_SECONDS),
+    *((*first, second) for first in STREAM_TAKERS for second in ("get", "follow")),
+]
 
 # Of all that the report names, what is added up.
 SUMS = ("images", "points", "pairs", "trials", "kills")

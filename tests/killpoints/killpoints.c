@@ -20,7 +20,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "states.h"
+#include "streams_states.h"
 
 #define MOST_FINDINGS 3u
 #define MOST_IMAGES 4096u
@@ -72,14 +72,30 @@ static const geometry *find_geometry(const char *name) {
   errno = EINVAL;
   give_up("no geometry %s", name);
 }
+
+/* A queue and a stream have each their own states and operations. */
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+static const state *states_of(const geometry *kind, size_t *count) {
+  *count = kind->is_stream ? COUNT(stream_states) : COUNT(queue_states);
+  return kind->is_stream ? stream_states : queue_states;
+}
+static const operation *operations_of(const geometry *kind, size_t *count) {
+  *count = kind->is_stream ? COUNT(stream_operations) : COUNT(queue_operations);
+  return kind->is_stream ? stream_operations : queue_operations;
+}
+
 static const state *find_state(const char *name) {
-  for (size_t i = 0; i < STATES; i++)
+  size_t count;
+  const state *states = states_of(find_geometry(asked.geometry), &count);
+  for (size_t i = 0; i < count; i++)
     if (strcmp(states[i].name, name) == 0) return &states[i];
   errno = EINVAL;
   give_up("no state %s", name);
 }
 static const operation *find_operation(const char *name) {
-  for (size_t i = 0; i < OPERATIONS; i++)
+  size_t count;
+  const operation *operations = operations_of(find_geometry(asked.geometry), &count);
+  for (size_t i = 0; i < count; i++)
     if (strcmp(operations[i].name, name) == 0) return &operations[i];
   errno = EINVAL;
   give_up("no operation %s", name);
@@ -255,6 +271,7 @@ static void run_double(void) {
     after.base.head = sequence_of(shmq_head(&on.base.view));
     after.base.tail = sequence_of(shmq_tail(&on.base.view));
     after.base.done = sequence_of(shmq_done(&on.base.view));
+    note_groups(&on.base.view, after.base.groups);
     for (uint64_t j = 0; j < on.what->puts; j++) *id_at(&after.base, on.base.tail + j) = FIRST_PUT + j;
     uint64_t kills = sum.kills;
     points += run_all(&after, &sum);
@@ -273,10 +290,13 @@ static void run_double(void) {
 /* ---- the command line ------------------------------------------------------------------------------ */
 
 static void list(void) {
-  for (size_t g = 0; g < sizeof(geometries) / sizeof(geometries[0]); g++)
-    for (size_t s = 0; s < STATES; s++)
+  for (size_t g = 0; g < COUNT(geometries); g++) {
+    size_t count;
+    const state *states = states_of(&geometries[g], &count);
+    for (size_t s = 0; s < count; s++)
       if (states[s].geometries & 1u << g)
         printf("%s %s %s\n", geometries[g].name, states[s].name, states[s].operations);
+  }
 }
 
 static void parse_shot(char *text) {

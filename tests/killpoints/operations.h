@@ -24,6 +24,12 @@ typedef struct {
   shmq_taken taken[MOST_TAKEN];
   uint64_t ids[MOST_TAKEN]; /* what they were, those in slots by actor_read */
   uint64_t buffer_bytes;
+  /* In a stream: */
+  shmq_reader *reader; /* of the group that it takes from: `reading`, or NULL */
+  shmq_reader reading;
+  uint32_t joined; /* the group that it joined or opened, and the state of that one's head */
+  uint32_t joined_state;
+  uint32_t writer; /* its row among the writers */
 } actor;
 
 /* Where each process has what it took from slots. Who is stepped uses little of it: else most of its
@@ -137,10 +143,14 @@ static shmq_status take_items(actor *who, uint64_t most, uint8_t *to, uint64_t b
   shmq_waiter waiter;
   shmq_status status = SHMQ_EMPTY;
   who->count = 0;
-  if (most == 1)
+  if (most == 1 && who->reader == NULL)
     status = shmq_try_take(who->view, 1, to, bytes, UINT64_MAX, who->taken, &who->count);
+  if (most == 1 && who->reader != NULL)
+    status = shmq_try_take_of_group(who->view, who->reader, 1, to, bytes, UINT64_MAX, who->taken,
+                                    &who->count);
   if (status != SHMQ_OK && status != SHMQ_NEED && status != SHMQ_CORRUPT) {
     shmq_waiter_init(&waiter, who->deadline_ns, 1, &never_closed);
+    waiter.reader = who->reader;
     do {
       status = shmq_take(who->view, most, to, bytes, UINT64_MAX, who->taken, &who->count,
                          &waiter);
@@ -148,7 +158,15 @@ static shmq_status take_items(actor *who, uint64_t most, uint8_t *to, uint64_t b
     shmq_waiter_end(who->view, &waiter, status != SHMQ_OK);
   }
   tidy_up(who);
-  return status;
+  if (status != SHMQ_NEED || who->reader == NULL || who->reader->pinner != SHMQ_NO_PINNER)
+    return status;
+  /* A large item of a stream: only now a number to pin it by is needed. */
+  who->reader->pinner = shmq_pinner_take(who->view);
+  return who->reader->pinner == SHMQ_NO_PINNER ? SHMQ_NO_SEAT : take_items(who, most, to, bytes);
+}
+
+static uint32_t pinner_of(const actor *who) {
+  return who->reader == NULL ? SHMQ_NO_PINNER : who->reader->pinner;
 }
 
 /* Takes items as a get does: what came in a block is looked at there, and the block given back. */
@@ -162,7 +180,7 @@ static shmq_status get_items(actor *who, uint64_t most) {
   if (first->block != SHMQ_NO_BLOCK) {
     const uint8_t *bytes = shmq_block_bytes(who->view, first->block, first->length);
     who->ids[0] = bytes == NULL ? UINT64_MAX : item_read(bytes, first->length);
-    shmq_block_free(who->view, first->block);
+    shmq_block_let_go(who->view, first->block, pinner_of(who));
   }
   return status;
 }
@@ -183,7 +201,7 @@ static shmq_status view_item(actor *who) {
   if (status != SHMQ_OK) return status;
   const shmq_taken *item = &who->taken[0];
   if (item->block == SHMQ_NO_BLOCK) return SHMQ_OK;
-  if (!shmq_loan_begin(&who->loan, view, item->block, item->length, 0, SHMQ_NO_PINNER))
+  if (!shmq_loan_begin(&who->loan, view, item->block, item->length, 0, pinner_of(who)))
     return SHMQ_CORRUPT;
   if (!shmq_loan_lend(&who->loan)) return SHMQ_NO_MEMORY;
   shmq_count_large(view, 1);
@@ -271,6 +289,7 @@ static void ring_bells(const shmq_view *view) {
   static const uint32_t ends[] = {SHMQ_END_TAIL, SHMQ_END_POOL, SHMQ_END_DONE, SHMQ_END_HEAD0};
   for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
     shmq_end_ring_all(&view->ends[ends[i]]);
+  if (view->stream != NULL) shmq_stream_ring_all(view);
 }
 
 static shmq_status shut(actor *who) {
@@ -352,35 +371,34 @@ typedef struct {
   uint32_t has_seat; /* before it begins */
   uint32_t gradual;  /* takes items by more than one commit */
   need waits_for;    /* only for want of it may it give up */
+  uint32_t reads;    /* of a stream, the group that it takes from: its number and one; 0: none */
 } operation;
 
-static const operation operations[] = {
-    {"put", NULL, put_one, 1, 1, 0, ROOM},
-    {"put_batch", NULL, put_batch, BATCH, 1, 0, ROOM},
-    {"put_mixed", NULL, put_mixed, BATCH, 1, 0, ROOM},
-    {"put_block", NULL, put_block, 1, 1, 0, ROOM},
-    {"put_large", NULL, put_large, 1, 1, 0, ROOM},
-    {"get", NULL, get_one, 0, 1, 0, AN_ITEM},
-    {"get_batch", NULL, get_batch, 0, 1, 0, AN_ITEM},
-    {"view", NULL, view_item, 0, 1, 0, AN_ITEM},
-    {"release", view_item, end_loan, 0, 1, 0, NOTHING},
-    {"fork", view_item, fork_with_view, 0, 1, 0, NOTHING},
-    {"reserve", NULL, reserve_item, 0, 1, 0, ROOM},
-    {"commit", reserve_item, commit_item, 1, 1, 0, ROOM},
-    {"abort", reserve_item, end_loan, 0, 1, 0, NOTHING},
-    {"keep", reserve_item, keep_draft, 0, 1, 0, NOTHING},
-    {"attach", NULL, attach, 0, 0, 0, NOTHING},
-    {"close", NULL, leave, 0, 1, 0, NOTHING},
-    {"sweep", NULL, sweep, 0, 1, 0, NOTHING},
-    {"shutdown", NULL, shut, 0, 1, 0, NOTHING},
-    {"shutdown_now", NULL, shut_at_once, 0, 1, 1, NOTHING},
-    {"task_done", NULL, task_done, 0, 1, 0, NOTHING},
-    {"join", NULL, join, 0, 1, 0, ALL_DONE},
-    {"poll", NULL, begin_to_poll, 0, 1, 0, NOTHING},
-    {"trim_ring", NULL, trim_ring, 0, 1, 0, NOTHING},
-    {"trim_pool", NULL, trim_pool, 0, 1, 0, NOTHING},
-    {"look", NULL, look, 0, 1, 0, NOTHING},
+static const operation queue_operations[] = {
+    {"put", NULL, put_one, 1, 1, 0, ROOM, 0},
+    {"put_batch", NULL, put_batch, BATCH, 1, 0, ROOM, 0},
+    {"put_mixed", NULL, put_mixed, BATCH, 1, 0, ROOM, 0},
+    {"put_block", NULL, put_block, 1, 1, 0, ROOM, 0},
+    {"put_large", NULL, put_large, 1, 1, 0, ROOM, 0},
+    {"get", NULL, get_one, 0, 1, 0, AN_ITEM, 0},
+    {"get_batch", NULL, get_batch, 0, 1, 0, AN_ITEM, 0},
+    {"view", NULL, view_item, 0, 1, 0, AN_ITEM, 0},
+    {"release", view_item, end_loan, 0, 1, 0, NOTHING, 0},
+    {"fork", view_item, fork_with_view, 0, 1, 0, NOTHING, 0},
+    {"reserve", NULL, reserve_item, 0, 1, 0, ROOM, 0},
+    {"commit", reserve_item, commit_item, 1, 1, 0, ROOM, 0},
+    {"abort", reserve_item, end_loan, 0, 1, 0, NOTHING, 0},
+    {"keep", reserve_item, keep_draft, 0, 1, 0, NOTHING, 0},
+    {"attach", NULL, attach, 0, 0, 0, NOTHING, 0},
+    {"close", NULL, leave, 0, 1, 0, NOTHING, 0},
+    {"sweep", NULL, sweep, 0, 1, 0, NOTHING, 0},
+    {"shutdown", NULL, shut, 0, 1, 0, NOTHING, 0},
+    {"shutdown_now", NULL, shut_at_once, 0, 1, 1, NOTHING, 0},
+    {"task_done", NULL, task_done, 0, 1, 0, NOTHING, 0},
+    {"join", NULL, join, 0, 1, 0, ALL_DONE, 0},
+    {"poll", NULL, begin_to_poll, 0, 1, 0, NOTHING, 0},
+    {"trim_ring", NULL, trim_ring, 0, 1, 0, NOTHING, 0},
+    {"trim_pool", NULL, trim_pool, 0, 1, 0, NOTHING, 0},
+    {"look", NULL, look, 0, 1, 0, NOTHING, 0},
 };
-#define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
-
 #endif

@@ -4,6 +4,7 @@
 #define KILLPOINTS_SEGMENT_H
 
 #include "_native/format.h"
+#include "_native/joining.h"
 #include "_native/loans.h"
 #include "_native/snapshot.h"
 #include "_native/wait.h"
@@ -14,15 +15,23 @@
 #define POOL_PAGES 12u
 #define FOR_EVER (INT64_C(1) << 60)
 
-/* Both kinds of ring there are: cells, in a file without a name as a named queue begins; and regions,
- * in a sealed memfd as an unnamed queue has it. */
+/* The kinds of ring there are: cells, in a file without a name as a named queue begins; regions, in a
+ * sealed memfd as an unnamed queue has it; and streams, which have cells. Those without groups hold what
+ * is put, or drop the oldest. */
 typedef struct {
   const char *name;
   uint64_t item_size;
   uint32_t region_count;
+  int is_stream;
+  uint32_t ungrouped;
 } geometry;
 
-static const geometry geometries[] = {{"cells", 64, 0}, {"regions", 16384, 3}};
+static const geometry geometries[] = {
+    {"cells", 64, 0, 0, 0},
+    {"regions", 16384, 3, 0, 0},
+    {"stream", 64, 0, 1, SHMQ_UNGROUPED_HOLD},
+    {"dropping", 64, 0, 1, SHMQ_UNGROUPED_DROP},
+};
 
 static _Noreturn void __attribute__((format(printf, 1, 2))) give_up(const char *text, ...) {
   va_list arguments;
@@ -89,9 +98,10 @@ static shmq_status take_seat(shmq_view *view) {
 static void make_segment(shmq_view *view, const geometry *kind, uint64_t capacity, int is_polled) {
   shmq_header header = {0};
   if (!shmq_plan(&header, capacity, kind->item_size, MAX_SEATS, POOL_PAGES * SHMQ_PAGE,
-                 kind->region_count, 0))
+                 kind->region_count, kind->is_stream))
     give_up("no segment has this geometry");
   header.created_realtime_ns = 1;
+  header.ungrouped = kind->ungrouped;
   int fd = segment_file(kind, header.segment_bytes);
   /* As plan_segment says what of it is reserved. */
   uint64_t reserved = header.views_offset;

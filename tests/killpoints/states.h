@@ -320,7 +320,7 @@ static void build_return(scene *of) {
   "put put_batch put_mixed put_block get get_batch view reserve sweep shutdown shutdown_now trim_ring " \
   "look"
 
-static const state states[] = {
+static const state queue_states[] = {
     {"empty", ANY, SMALL_RING, 0, NOBODY, build_empty,
      "put put_batch put_mixed put_block put_large get reserve commit abort keep attach close sweep "
      "shutdown shutdown_now join trim_ring trim_pool look"},
@@ -377,8 +377,6 @@ static const state states[] = {
      "put put_batch get trim_ring sweep look"},
     {"return", REGIONS, LARGE_RING, 0, NOBODY, build_return, "put put_batch get trim_ring look"},
 };
-#define STATES (sizeof(states) / sizeof(states[0]))
-
 /* A segment in its starting state, and what is known of it. */
 static void build_state(bench *on, const geometry *kind, const state *from, uint64_t limit_ns) {
   scene *of = &on->base;
@@ -386,13 +384,16 @@ static void build_state(bench *on, const geometry *kind, const state *from, uint
   memset(of, 0, sizeof(*of));
   of->limit_ns = limit_ns;
   of->kept_block = SHMQ_NO_BLOCK;
+  of->kept_pinner = SHMQ_NO_PINNER;
   of->sleeps = from->sleeps;
   make_segment(&of->view, kind, from->capacity, (int)from->is_polled);
   on->fixed_bytes = (uint64_t)file_blocks(&of->view) * 512 - accounted_bytes(&of->view, &most);
+  if (of->view.stream != NULL) take_spare_rows(of);
   from->build(of);
   of->head = sequence_of(shmq_head(&of->view));
   of->tail = sequence_of(shmq_tail(&of->view));
   of->done = sequence_of(shmq_done(&of->view));
+  note_groups(&of->view, of->groups);
   image_take(&on->start, &of->view);
 }
 

@@ -9,6 +9,8 @@
 #ifndef KILLPOINTS_STEPPER_H
 #define KILLPOINTS_STEPPER_H
 
+#include "segment.h"
+
 #include <elf.h>
 #include <sched.h>
 #include <signal.h>

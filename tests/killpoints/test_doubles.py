@@ -17,6 +17,9 @@ CHOSEN = evidence.scaled(
         ("cells", "empty", "put_block", "sweep"),
         ("regions", "one", "put", "get"),
         ("regions", "polled_one", "get", "put"),
+        ("stream", "lagging", "get", "get"),
+        ("stream", "two", "remove", "open"),
+        ("stream", "followed", "get_more", "follow"),
     ],
     COMBINATIONS[::3],
 )

@@ -4,9 +4,10 @@ import pytest
 
 from tests import evidence
 from tests.killpoints import program as killpoints
-from tests.killpoints.twins import TWINS, headers_of
+from tests.killpoints.twins import STREAM_TWINS, TWINS, headers_of
 
-CHOSEN = TWINS[: evidence.scaled(4, len(TWINS))]
+ALL = TWINS + STREAM_TWINS
+CHOSEN = evidence.scaled(TWINS[:4] + STREAM_TWINS[:3], ALL)
 
 # Waiting for a second in vain is enough where it is in vain on purpose.
 HASTE = {"every": "change", "ways": 4, "limit": 1000}
@@ -38,7 +39,7 @@ def test_the_same_trials_find_nothing_in_the_protocol_as_it_is(program):
         assert not outcome.findings, f"\n{outcome}"
 
 
-@pytest.mark.parametrize("twin", TWINS, ids=[twin.name for twin in TWINS])
+@pytest.mark.parametrize("twin", ALL, ids=[twin.name for twin in ALL])
 def test_what_a_twin_breaks_is_still_there(tmp_path, twin):
     """Not every twin is built at every commit; that its change applies is seen at each."""
     headers_of(twin, tmp_path)

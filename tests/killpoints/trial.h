@@ -3,34 +3,13 @@
 #ifndef KILLPOINTS_TRIAL_H
 #define KILLPOINTS_TRIAL_H
 
-#include "account.h"
+#include "streams_account.h"
 
 /* Long enough to be asleep for a while, where the operation has to wait for what never comes. */
 #define PATIENCE_NS (4 * SHMQ_MS)
 /* While it is stepped it must come as far as to sleep before that is over. */
 #define STEPPED_PATIENCE_NS (40 * SHMQ_MS)
 #define LONGEST_PATIENCE_NS (1000 * SHMQ_MS)
-
-/* What all trials of a state and an operation have in common. */
-typedef struct {
-  scene base;
-  image start;
-  const operation *what;
-  uint64_t first_id;    /* of what the killed puts */
-  uint64_t patience_ns; /* of the killed */
-  uint64_t fixed_bytes; /* of the segment, that always have memory */
-  report *victim, *other;
-  path way;
-  completion whole;
-  uint8_t *changes; /* changes[k]: was what others can see made another by the k-th instruction? */
-  int prepared_head; /* items that it takes before the first mark */
-} bench;
-
-typedef struct {
-  uint32_t k; /* instructions done when it is killed */
-  manner how;
-  beginning begins;
-} shot;
 
 typedef struct {
   bench *on;
@@ -44,9 +23,11 @@ static void run_victim(void *argument) {
   if (on->what->has_seat && take_seat(&self->view) != SHMQ_OK) _exit(3);
   actor_init(&who, &self->view, on->first_id, on->base.limit_ns);
   who.buffer_bytes = STEPPED_BUFFER;
+  if (on->what->reads != 0) read_from(&who, on->what->reads - 1);
   /* What an attaching process has mapped and checked by then is nobody else's. */
   if (on->what->prepare != NULL && on->what->prepare(&who) != SHMQ_OK) _exit(4);
   who.deadline_ns = now_ns() + on->patience_ns;
+  on->victim->reads = who.reader == NULL ? 0 : who.reader->group + 1;
   MARK();
   shmq_status status = on->what->act(&who);
   ((volatile report *)on->victim)->status = status;
@@ -63,11 +44,6 @@ static pid_t start_victim(bench *on) {
   self.view.anchor = NULL;
   self.view.own_views = NULL;
   return start_stopped(run_victim, &self);
-}
-
-/* Did its call return, and without an error? */
-static int has_put(const bench *on) {
-  return on->victim->is_over && on->victim->status == SHMQ_OK;
 }
 
 /* ---- those who sleep ----------------------------------------------------------------------------- */
@@ -131,14 +107,14 @@ static int waiter_goes_on(bench *on, scene *of, actor *who, pid_t pid) {
 
 /* ---- the account --------------------------------------------------------------------------------- */
 
-static int account(bench *on, scene *of, const shot *what, pid_t sleeping, pid_t waiting) {
+static int account_for_queue(bench *on, scene *of, const shot *what, pid_t sleeping,
+                             pid_t waiting) {
   shmq_view *view = &of->view, newcomer;
   shmq_end *head = shmq_head(view), *tail = shmq_tail(view);
   actor who;
   if (sleeping == 0 && waiting == 0) {
     if (!check_words(of, on->fixed_bytes) ||
-        !check_outcome(of, &on->whole, on->prepared_head, has_put(on),
-                       on->what->gradual, sequence_of(head), sequence_of(tail)))
+        !check_outcome(on, sequence_of(head), sequence_of(tail)))
       return 0;
   }
   if (sleeping != 0 && !sleeper_goes_on(on, of, &who, sleeping)) return 0;
@@ -165,6 +141,11 @@ static int account(bench *on, scene *of, const shot *what, pid_t sleeping, pid_t
          check_done(of, &who) && check_polling(of, was_shut) && check_snapshot(of);
 }
 
+static int account(bench *on, scene *of, const shot *what, pid_t sleeping, pid_t waiting) {
+  return of->view.stream == NULL ? account_for_queue(on, of, what, sleeping, waiting)
+                                 : account_for_stream(on, of, what, sleeping, waiting);
+}
+
 /* ---- trials -------------------------------------------------------------------------------------- */
 
 static void set_up(bench *on, scene *of) {
@@ -176,6 +157,7 @@ static void set_up(bench *on, scene *of) {
 /* Could it not do otherwise than wait in vain? */
 static int may_give_up(const bench *on) {
   const scene *of = &on->base;
+  if (of->view.stream != NULL) return may_give_up_in_stream(on);
   uint64_t wanted = on->what->puts > 0 ? on->what->puts : 1;
   switch (on->what->waits_for) {
     case AN_ITEM: return of->head == of->tail;
@@ -192,10 +174,18 @@ static int check_completion(bench *on, scene *of) {
   if (on->whole.status == SHMQ_OK && of->sleeps == NOBODY)
     CHECK(on->whole.tail == of->tail + on->what->puts, "it put %lu items",
           on->whole.tail - of->tail);
+  if (of->view.stream != NULL) return check_completion_in_stream(on, of);
   for (uint64_t i = 0; i < on->victim->count && of->sleeps != FOR_ITEM; i++)
     CHECK(on->victim->ids[i] == *id_at(of, of->head + i), "it got %ld, not %lu",
           (long)on->victim->ids[i], *id_at(of, of->head + i));
   return 1;
+}
+
+static void note_ends(const scene *of, completion *ends) {
+  ends->head = sequence_of(shmq_head(&of->view));
+  ends->tail = sequence_of(shmq_tail(&of->view));
+  ends->done = sequence_of(shmq_done(&of->view));
+  note_groups(&of->view, ends->groups);
 }
 
 /* What is compared with it after each instruction, to tell those that change anything. */
@@ -229,7 +219,7 @@ static int run_whole(bench *on, const shot *what) {
     sleeping = start_sleeper(on, &of);
     pid = start_victim(on);
     image_copy(&over.last, &on->start);
-    on->prepared_head = (int)(sequence_of(shmq_head(&of.view)) - of.head);
+    note_ends(&of, &on->prepared);
     stance now = path_record(&on->way, pid, watch_changes, &over, &how);
     image_drop(&over.last);
     if (now == IS_GONE) {
@@ -246,9 +236,7 @@ static int run_whole(bench *on, const shot *what) {
     path_drop(&on->way);
   }
   on->whole.status = on->victim->status;
-  on->whole.head = sequence_of(shmq_head(&of.view));
-  on->whole.tail = sequence_of(shmq_tail(&of.view));
-  on->whole.done = sequence_of(shmq_done(&of.view));
+  note_ends(&of, &on->whole);
   set_pc(pid, PC(registers_of(pid)) + MARK_BYTES);
   if (go_on(pid, PTRACE_CONT, &how) != IS_GONE || !WIFEXITED(how) || WEXITSTATUS(how) != 0) {
     if (WIFSTOPPED(how)) kill_and_reap(pid);
@@ -289,6 +277,10 @@ static int run_trial(bench *on, const shot *what, tally *sum, uint64_t *pc) {
     if (WIFSTOPPED(how)) kill_and_reap(pid);
     if (sleeping != 0) kill_and_reap(sleeping);
     return blame("it ended by itself with status %#x", how);
+  }
+  if (sleeping == 0 && !check_while_it_lives(on, &of)) {
+    kill_and_reap(pid);
+    return 0;
   }
   if (what->begins == WAITED) {
     errand put = {&of, on->other, NOBODY, WAITERS_ITEM};

@@ -174,6 +174,128 @@ TWINS = [
     ),
 ]
 
+# What is broken in the protocol of streams.
+STREAM_TWINS = [
+    Twin(
+        "what a consumer holds is noted after the head has moved",
+        "ring.h",
+        (
+            (
+                "  if (of_group && reader->hold != NULL &&\n",
+                "  store_release(&head->sequence, sequence + done);\n"
+                "  if (of_group && reader->hold != NULL &&\n",
+            ),
+        ),
+        ("stream", "pipeline", "get"),
+    ),
+    Twin(
+        "nobody completes the removal of a group",
+        "floor.h",
+        (
+            (
+                "  if (state & SHMQ_END_OPEN && (subscriber == 0 ||"
+                " !shmq_tag_is_dead(view, subscriber))) return 0;\n",
+                "  if (subscriber == 0 || !shmq_tag_is_dead(view, subscriber)) return 0;\n",
+            ),
+        ),
+        ("stream", "half_removed", "put"),
+    ),
+    Twin(
+        "who takes the floor over does not complete what was begun",
+        "floor.h",
+        (
+            (
+                "  fence_seq_cst(); /* seq_cst: as in shmq_floor_move */\n",
+                "  return;\n  fence_seq_cst();\n",
+            ),
+        ),
+        ("stream", "half_raised_lagging", "open"),
+    ),
+    Twin(
+        "a group's bit is set before its state",
+        "groups.h",
+        (
+            (
+                "  uint32_t state = load_relaxed(&head->state) & ~SHMQ_END_BITS;\n",
+                "  store_release(&stream->open, open | bit);\n"
+                "  uint32_t state = load_relaxed(&head->state) & ~SHMQ_END_BITS;\n",
+            ),
+        ),
+        ("stream", "held", "open_next"),
+    ),
+    Twin(
+        "a group is there before it is said where it begins",
+        "groups.h",
+        (
+            ("  store_relaxed(&head->sequence, wish->start);\n", ""),
+            (
+                "  store_release(&stream->open, open | bit);\n",
+                "  store_release(&stream->open, open | bit);\n"
+                "  store_relaxed(&head->sequence, wish->start);\n",
+            ),
+        ),
+        ("stream", "lagging", "open"),
+    ),
+    Twin(
+        "a sweep frees what is pinned",
+        "blocks.h",
+        (("        !shmq_block_is_pinned(view, index) &&\n", ""),),
+        ("stream", "viewed", "sweep"),
+    ),
+    Twin(
+        "the dead keep their pins",
+        "blocks.h",
+        (("  if (view->stream != NULL) shmq_pinners_bury(view);\n", ""),),
+        ("stream", "pinned", "sweep"),
+    ),
+    Twin(
+        "a dead writer has not finished",
+        "writers.h",
+        (
+            (
+                "    if (seen != 0 && !shmq_tag_is_dead(view, seen)) return 0;\n",
+                "    if (seen != 0) return 0;\n",
+            ),
+        ),
+        ("stream", "all_written", "get"),
+    ),
+    Twin(
+        "what the dead hold is waited for",
+        "groups.h",
+        (
+            (
+                "        !shmq_tag_is_dead(view, seen))\n      continue;\n",
+                "        !shmq_tag_is_dead(view, seen))\n      continue;\n    continue;\n",
+            ),
+        ),
+        ("stream", "dead_holder", "follow"),
+    ),
+    Twin(
+        "a dead subscriber is waited for",
+        "floor.h",
+        (
+            (
+                "  if (state & SHMQ_END_OPEN && (subscriber == 0 ||"
+                " !shmq_tag_is_dead(view, subscriber))) return 0;\n",
+                "  if (state & SHMQ_END_OPEN) return 0;\n",
+            ),
+        ),
+        ("stream", "dead_subscriber", "put"),
+    ),
+    Twin(
+        "the head of a group moves before it says how many items were lost to it",
+        "ring.h",
+        (
+            (
+                "  if (of_group && reader->may_lapse)\n    shmq_set_place(",
+                "  store_release(&head->sequence, sequence + done);\n"
+                "  if (of_group && reader->may_lapse)\n    shmq_set_place(",
+            ),
+        ),
+        ("stream", "lagging", "get"),
+    ),
+]
+
 
 def headers_of(twin, folder):
     """Copy the headers, broken as the twin wants them; return where they are."""
