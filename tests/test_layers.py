@@ -117,8 +117,11 @@ ALLOWED = {
             "errors",
         ),
     },
+    # what faces are made of: a terminal to show themselves on, programs that help them
+    "programs": set(),
+    "terminal": set(),
     # faces: they hold no protocol, and see the package as its users do
-    "demo": {"__init__"},
+    "demo": {"__init__", "programs", "terminal"},
     "run": {"__init__"},
     "checkup": {"doctor", "segment"},
     "__main__": {"checkup", "demo", "run", "__init__"},

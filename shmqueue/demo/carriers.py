@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import secrets
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from .. import SharedMemoryQueue
+from ..programs import GRACE, await_end, ctrl_c_is_for_the_parent, environment
 from .worker import Channel, work
 
 __all__ = ["Carrier", "MultiprocessingCarrier", "SharedMemoryCarrier"]
@@ -25,8 +22,6 @@ RESULTS_CAPACITY = 256
 # Room in each slot; longer items take blocks of the pool.
 TASK_BYTES = 16 * 1024
 RESULT_BYTES = 8 * 1024
-
-GRACE = 5.0
 
 
 class Carrier(Protocol):
@@ -58,26 +53,6 @@ class Carrier(Protocol):
     ) -> None: ...
 
 
-@contextlib.contextmanager
-def _ctrl_c_is_for_the_parent() -> Iterator[None]:
-    """Let no child that is started in here see Ctrl-C: the parent ends the workers itself.
-
-    The signal is blocked, which children inherit. That alone does not hold it back here, as any
-    other thread (numpy brings some) may receive it: one that comes meanwhile is noted and raised
-    right after, when the child is on the list of those to end.
-    """
-    noted: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-    if noted:
-        raise KeyboardInterrupt
-
-
 class SharedMemoryCarrier:
     """Named queues of this package, and workers that are programs of their own."""
 
@@ -107,8 +82,8 @@ class SharedMemoryCarrier:
     def start(self, job: str) -> int:
         """Start a worker; return its pid."""
         command = [sys.executable, "-m", "shmqueue.demo.worker", self.name, self.run_id, job]
-        with _ctrl_c_is_for_the_parent():
-            worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment())
+        with ctrl_c_is_for_the_parent():
+            worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment())
             self._workers[worker.pid] = worker
         return worker.pid
 
@@ -136,26 +111,11 @@ class SharedMemoryCarrier:
                 if worker.poll() is None:
                     worker.terminate()
             for worker in self._workers.values():
-                _await_end(worker)
+                await_end(worker)
         finally:
             for queue in (self.tasks, self.results):
                 queue.unlink()
                 queue.close()
-
-
-def _await_end(worker: subprocess.Popen[bytes]) -> None:
-    try:
-        worker.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return an environment in which a worker imports this very package."""
-    root = str(Path(__file__).resolve().parent.parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class MultiprocessingCarrier:
@@ -174,7 +134,7 @@ class MultiprocessingCarrier:
         process = self._context.Process(
             target=work, args=(self.tasks, self.results, job), daemon=True
         )
-        with _ctrl_c_is_for_the_parent():
+        with ctrl_c_is_for_the_parent():
             process.start()
             assert process.pid is not None
             self._workers[process.pid] = process

@@ -1,51 +1,14 @@
-"""The tables at the end of the demo, and the check."""
+"""The check at the end of the demo, and its table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from ..terminal import Screen, table
 from .counting import Totals, add_up
 from .parent import Outcome
-from .screen import Screen
 
-__all__ = ["check", "duration", "table"]
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it.
-
-    Parameters
-    ----------
-    seconds : float
-        The time.
-    """
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
-
-
-def table(screen: Screen, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, the first column to the left and the others to the right.
-
-    Parameters
-    ----------
-    screen : Screen
-        Where it goes.
-    head : sequence of str
-        The titles of the columns.
-    rows : sequence of sequence of str
-        The cells.
-    """
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        others = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return "  " + "   ".join([first, *others])
-
-    screen.say(screen.paint(line(head), "bold"))
-    screen.say("  " + screen.paint("-" * (sum(widths) + 3 * (len(widths) - 1)), "dim"))
-    for row in rows:
-        screen.say(line(row))
+__all__ = ["check"]
 
 
 def check(screen: Screen, serial: dict[str, dict[str, Any]], outcome: Outcome) -> bool:

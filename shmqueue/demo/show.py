@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import platform
-import signal
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
+from ..programs import sigterm_unwinds
+from ..terminal import Screen, duration, table
 from .carriers import Carrier, MultiprocessingCarrier, SharedMemoryCarrier
 from .corpus import read_sources
 from .counting import count, np
+from .live import LiveLine
 from .parent import ROUNDS, Accident, DemoError, Outcome, compare_transport, run
-from .report import check, duration, table
-from .screen import LiveLine, Screen
+from .report import check
 
 __all__ = ["show"]
 
@@ -43,22 +43,15 @@ def show(workers: int, files: int | None) -> int:
         Exit status: 0 when the check came out right, 1 when not, 130 after Ctrl-C.
     """
     screen = Screen(sys.stdout)
-    # As Ctrl-C: through every `finally`, so that no queue and no worker stays behind.
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
-        return _Demo(screen, workers, read_sources(files)).play()
-    except DemoError as error:
-        screen.say(f"The demo failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        screen.say("Interrupted; workers ended, queues unlinked.")
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    with sigterm_unwinds():
+        try:
+            return _Demo(screen, workers, read_sources(files)).play()
+        except DemoError as error:
+            screen.say(f"The demo failed: {error}")
+            return 1
+        except KeyboardInterrupt:
+            screen.say("Interrupted; workers ended, queues unlinked.")
+            return 130
 
 
 class _Demo:
