@@ -1,4 +1,4 @@
-"""The command line: ``python -m shmqueue demo``, ``doctor`` and ``run``."""
+"""The command line: ``python -m shmqueue demo``, ``doctor``, ``load`` and ``run``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+
+from .load.options import ABOUT, add_options, plans_of
 
 __all__ = ["main"]
 
@@ -73,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         help="remove the queues that no process is attached to, with the items in them",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    add_options(
+        commands.add_parser(
+            "load", help="put a load on a stream, and give an account of it", description=ABOUT
+        )
+    )
     run = commands.add_parser(
         "run",
         help="run a program with these queues in the place of multiprocessing's",
@@ -123,7 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             removes_orphans=options.remove_orphans,
             as_json=options.json,
         )
-    # Only here: --help should not wait for it.
+    # Only here: --help should not wait for them.
+    if options.command == "load":
+        from .load import show as load
+
+        try:
+            plans = plans_of(options)
+        except ValueError as error:
+            parser.error(f"load: {error}")
+        if missing := load.needs(options.plot):
+            parser.error(f"load: {missing}")
+        return load.show(plans, options.json, options.plot)
     from .demo.show import show
 
     return show(options.workers, options.files)

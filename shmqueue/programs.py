@@ -6,14 +6,62 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Empty, Full
 from types import FrameType
+from typing import TypeVar
 
-__all__ = ["GRACE", "await_end", "ctrl_c_is_for_the_parent", "environment", "sigterm_unwinds"]
+__all__ = [
+    "GRACE",
+    "PATIENCE",
+    "Orphaned",
+    "await_end",
+    "ctrl_c_is_for_the_parent",
+    "environment",
+    "look_for",
+    "sigterm_unwinds",
+    "until_done",
+]
 
 # Seconds that a program has to end, once it was asked to.
 GRACE = 5.0
+# How often a program that waits looks whether its parent is still there.
+PATIENCE = 2.0
+
+T = TypeVar("T")
+
+
+class Orphaned(Exception):
+    """The program that started this one is gone."""
+
+
+def look_for(parent: int) -> None:
+    """Raise Orphaned if the parent is gone.
+
+    Parameters
+    ----------
+    parent : int
+        Its pid, as it was when this program began.
+    """
+    if os.getppid() != parent:
+        raise Orphaned
+
+
+def until_done(attempt: Callable[[float], T], parent: int) -> T:
+    """Put or get, however long it takes, as long as the parent is there; Orphaned otherwise.
+
+    Parameters
+    ----------
+    attempt : callable
+        Puts or gets with the timeout that it is given.
+    parent : int
+        Pid of the parent.
+    """
+    while True:
+        with contextlib.suppress(Empty, Full):
+            return attempt(PATIENCE)
+        look_for(parent)
 
 
 @contextlib.contextmanager

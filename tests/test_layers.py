@@ -122,9 +122,10 @@ ALLOWED = {
     "terminal": set(),
     # faces: they hold no protocol, and see the package as its users do
     "demo": {"__init__", "programs", "terminal"},
+    "load": {"__init__", "memory", "programs", "terminal"},
     "run": {"__init__"},
     "checkup": {"doctor", "segment"},
-    "__main__": {"checkup", "demo", "run", "__init__"},
+    "__main__": {"checkup", "demo", "load", "run", "__init__"},
 }
 
 # Packages from elsewhere, and the only places that may know them.
@@ -137,6 +138,7 @@ OUTSIDE = {
     "item_types": {"numpy"},
     "_tensors": {"torch"},
     "demo": {"numpy", "rich"},
+    "load": {"matplotlib", "numpy"},
 }
 # What Cython and the type checkers bring along themselves.
 BUNDLED = {"cython", "cpython", "libc", "libcpp", "posix"}

@@ -7,13 +7,12 @@ It shares nothing with its parent but two names: it connects to the queues ``NAM
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from queue import Empty, Full
 from typing import Any, Protocol
 
 from .. import SharedMemoryQueue
+from ..programs import Orphaned, until_done
 
 __all__ = ["JOBS", "Channel", "main", "work"]
 
@@ -22,9 +21,6 @@ JOBS = ("tokenise", "receive")
 
 # Exit status of a worker whose queues are gone before it could connect.
 GONE = 3
-
-# How often a worker that waits looks whether its parent is still there.
-PATIENCE = 2.0
 
 
 class Channel(Protocol):
@@ -35,10 +31,6 @@ class Channel(Protocol):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the next item out."""
-
-
-class _Orphaned(Exception):
-    """The parent is gone: nobody would take a result."""
 
 
 def work(tasks: Channel, results: Channel, job: str) -> None:
@@ -58,40 +50,24 @@ def work(tasks: Channel, results: Channel, job: str) -> None:
     if job == "tokenise":
         # Only here, as it brings numpy along.
         from .counting import count
+
+    def answer(item: dict[str, Any]) -> None:
+        until_done(lambda timeout: results.put(item, timeout=timeout), parent)
+
     try:
-        _put(results, {"ready": pid}, parent)
+        answer({"ready": pid})
         items = characters = 0
         while True:
-            task = _get(tasks, parent)
+            task = until_done(lambda timeout: tasks.get(timeout=timeout), parent)
             if task is None:
                 break
             items += 1
             characters += sum(map(len, task))
             if job == "tokenise":
-                _put(results, {"by": pid, **count(*task)}, parent)
-        _put(results, {"end": pid, "items": items, "characters": characters}, parent)
-    except _Orphaned:
-        pass
-
-
-def _get(tasks: Channel, parent: int) -> Any:
-    while True:
-        with contextlib.suppress(Empty):
-            return tasks.get(timeout=PATIENCE)
-        _look_for(parent)
-
-
-def _put(results: Channel, item: Any, parent: int) -> None:
-    while True:
-        with contextlib.suppress(Full):
-            results.put(item, timeout=PATIENCE)
-            return
-        _look_for(parent)
-
-
-def _look_for(parent: int) -> None:
-    if os.getppid() != parent:
-        raise _Orphaned
+                answer({"by": pid, **count(*task)})
+        answer({"end": pid, "items": items, "characters": characters})
+    except Orphaned:
+        pass  # nobody would take a result
 
 
 def main(arguments: list[str]) -> int:
