@@ -10,6 +10,8 @@ import multiprocessing.resource_tracker
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -249,6 +251,35 @@ def programs(tmp_path):
     runner = support.Programs(tmp_path)
     yield runner
     runner.end()
+
+
+@pytest.fixture
+def start_command(tmp_path):
+    """Start ``python -m shmqueue ...``; none outlives the test, not even one that hangs."""
+    started = []
+
+    def start(*options, **how):
+        command = subprocess.Popen(
+            [sys.executable, "-m", "shmqueue", *options],
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                "text": True,
+                "encoding": "utf-8",
+                "env": {**support.program_environment(), "PYTHONIOENCODING": "utf-8"},
+                "cwd": tmp_path,
+                **how,
+            },
+        )
+        started.append(command)
+        return command
+
+    yield start
+    for command in started:
+        if command.poll() is None:
+            command.kill()
+        command.communicate()
 
 
 @pytest.fixture

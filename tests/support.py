@@ -318,6 +318,11 @@ def descendants():
     return {pid: _command_line(pid) for pid in below}
 
 
+def living():
+    """Return the processes below this one; who ended as an orphan may wait to be reaped."""
+    return {pid for pid, line in descendants().items() if line != ZOMBIE}
+
+
 def _children(parent):
     """Return the processes that any thread of a process has started and not yet waited for."""
     found = []

@@ -111,26 +111,10 @@ class _Crew:
         roles = ["writer"] * self._plan.writers + ["reader"] * self._plan.readers
         for index, role in enumerate(roles):
             self._spawn(role, index if role == "writer" else index - self._plan.writers)
-        stream_name, reports_name = names(self._name)
-        stream = self._stream = Stream(
-            stream_name,
-            create=True,
-            run_id=self._run_id,
-            capacity=self._plan.slots,
-            item_size=min(self._plan.slot_bytes, LARGEST_IN_SLOT) + SLOT_HEAD_BYTES,
-            max_processes=len(roles) + 8,
-        )
-        self._streams.append(stream)
-        self._reports = SharedMemoryQueue(
-            reports_name,
-            create=True,
-            run_id=self._run_id,
-            capacity=REPORTS_CAPACITY,
-            item_size=REPORT_BYTES,
-            max_processes=len(roles) + 8,
-        )
-        self._streams.append(self._reports)
-        self._guard.enter_context(stream.writer())
+        try:
+            self._create()
+        except OSError as error:
+            raise LoadError(str(error)) from error
         self._tell({"parent": os.getpid(), "plan": dataclasses.asdict(self._plan)})
         deadline = time.monotonic() + START_SECONDS
         while not all(course.ready for course in self.outcome.courses):
@@ -149,6 +133,30 @@ class _Crew:
         with ctrl_c_is_for_the_parent():
             process = subprocess.Popen(command, stdin=subprocess.PIPE, env=env)
             self.outcome.courses.append(Course(role, number, process))
+
+    def _create(self) -> None:
+        stream_name, reports_name = names(self._name)
+        # Who looks at a run needs seats as well.
+        seats = len(self.outcome.courses) + 16
+        self._stream = Stream(
+            stream_name,
+            create=True,
+            run_id=self._run_id,
+            capacity=self._plan.slots,
+            item_size=min(self._plan.slot_bytes, LARGEST_IN_SLOT) + SLOT_HEAD_BYTES,
+            max_processes=seats,
+        )
+        self._streams.append(self._stream)
+        self._reports = SharedMemoryQueue(
+            reports_name,
+            create=True,
+            run_id=self._run_id,
+            capacity=REPORTS_CAPACITY,
+            item_size=REPORT_BYTES,
+            max_processes=seats,
+        )
+        self._streams.append(self._reports)
+        self._guard.enter_context(self._stream.writer())
 
     def _tell(self, instruction: Any) -> None:
         line = json.dumps(instruction).encode() + b"\n"

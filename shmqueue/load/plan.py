@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from ..memory import headroom_bytes
+from ..segment import path_of
 from .payload import HEADER_BYTES
 
 __all__ = ["SCENARIOS", "Plan"]
@@ -100,6 +101,10 @@ class Plan:
             raise ValueError(f"--duration-seconds must be above 0, not {self.duration_seconds:g}")
         if self.policy not in POLICIES:
             raise ValueError(f"--policy must be {' or '.join(POLICIES)}, not {self.policy!r}")
+        try:
+            path_of("load-00000000-reports", self.run_id)
+        except ValueError as error:
+            raise ValueError(f"--run-id {self.run_id!r}: {error}") from None
         room, where = _room()
         if self.memory_bytes > room:
             raise ValueError(

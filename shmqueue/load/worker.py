@@ -153,7 +153,8 @@ def _read(
                 reporter.latencies.add(latency)
             if (now_ns := time.monotonic_ns()) - looked_ns >= LAG_LOOK_NS:
                 looked_ns = now_ns
-                lag_max = max(lag_max, group.lag())
+                # With the one in hand; of a lapped group, whose ring is full, there are no more.
+                lag_max = max(lag_max, min(group.lag() + 1, plan.slots))
             _burn(plan.reader_burn_cpu_milliseconds)
             # Its memory is the stream's again.
             del item

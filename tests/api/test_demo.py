@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -12,44 +10,13 @@ from tests import support
 LIMIT = 120.0
 
 
-@pytest.fixture
-def start_demo(tmp_path):
-    """Start demos as the programs they are; none outlives the test, not even one that hangs."""
-    started = []
-
-    def start(*options):
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "shmqueue", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**support.program_environment(), "PYTHONIOENCODING": "utf-8"},
-            cwd=tmp_path,
-        )
-        started.append(demo)
-        return demo
-
-    yield start
-    for demo in started:
-        if demo.poll() is None:
-            demo.kill()
-        demo.communicate()
-
-
-def living():
-    """Return the processes below this one; who ended as an orphan may wait to be reaped."""
-    return {pid for pid, line in support.descendants().items() if line != support.ZOMBIE}
-
-
 def segments_of(demo):
     return support.segment_files(f"@{demo.pid}-")
 
 
 @pytest.mark.watchdog(LIMIT)
-def test_the_demo_checks_the_work_against_a_serial_computation(start_demo):
-    demo = start_demo("demo", "--files", "60", "--workers", "2")
+def test_the_demo_checks_the_work_against_a_serial_computation(start_command):
+    demo = start_command("demo", "--files", "60", "--workers", "2")
     output, errors = demo.communicate(timeout=LIMIT)
     assert (demo.returncode, errors) == (0, "")
     assert "SIGKILL to w1" in output
@@ -63,8 +30,8 @@ def test_the_demo_checks_the_work_against_a_serial_computation(start_demo):
 
 @pytest.mark.watchdog(LIMIT)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_no_queue_and_no_worker(start_demo, number):
-    demo = start_demo("demo", "--files", "400", "--workers", "2")
+def test_an_interrupted_demo_leaves_no_queue_and_no_worker(start_command, number):
+    demo = start_command("demo", "--files", "400", "--workers", "2")
     support.wait_until(lambda: len(segments_of(demo)) == 2, "the demo's queues")
     workers = support.wait_until(
         lambda: [p for p, line in support.descendants().items() if "shmqueue.demo.worker" in line],
@@ -74,7 +41,7 @@ def test_an_interrupted_demo_leaves_no_queue_and_no_worker(start_demo, number):
     _, errors = demo.communicate(timeout=LIMIT)
     assert (demo.returncode, errors) == (128 + number, "")
     assert segments_of(demo) == []
-    assert set(workers).isdisjoint(living())
+    assert set(workers).isdisjoint(support.living())
 
 
 @pytest.mark.parametrize(
@@ -86,8 +53,8 @@ def test_an_interrupted_demo_leaves_no_queue_and_no_worker(start_demo, number):
         (["demo", "--files", "none"], "none"),
     ],
 )
-def test_a_wrong_command_line_is_told_on_one_line_of_usage(start_demo, options, told):
-    demo = start_demo(*options)
+def test_a_wrong_command_line_is_told_on_one_line_of_usage(start_command, options, told):
+    demo = start_command(*options)
     output, errors = demo.communicate(timeout=LIMIT)
     assert (demo.returncode, output) == (2, "")
     assert told in errors
