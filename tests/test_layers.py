@@ -122,7 +122,7 @@ ALLOWED = {
     "terminal": set(),
     # faces: they hold no protocol, and see the package as its users do
     "demo": {"__init__", "programs", "terminal"},
-    "load": {"__init__", "memory", "programs", "segment", "terminal"},
+    "load": {"__init__", "doctor", "memory", "programs", "segment", "terminal"},
     "run": {"__init__"},
     "checkup": {"doctor", "segment"},
     "__main__": {"checkup", "demo", "load", "run", "__init__"},

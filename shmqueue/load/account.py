@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..doctor import count
 from .course import Course, Outcome
 from .histogram import Histogram
 
@@ -127,12 +128,12 @@ def _behind(row: dict[str, Any], slots: int) -> str | None:
     """Return in what a reader did not keep up; None if it did."""
     name = row["name"]
     if row["state"] != "ended":
-        return f"{name} {row['state']} after {row['items']:,} items"
+        return f"{name} {row['state']} after {count(row['items'], 'item')}"
     if row["lapped"]:
         share = 100 * row["lapped"] / max(1, row["lapped"] + row["items"])
-        return f"{name} lost {row['lapped']:,} items ({share:.0f} %)"
+        return f"{name} lost {count(row['lapped'], 'item')} ({share:.0f} %)"
     if row["left"]:
-        return f"{name} left {row['left']:,} items in the ring"
+        return f"{name} left {count(row['left'], 'item')} in the ring"
     if row["lag_max"] >= slots:
         return f"{name} was a whole ring behind"
     return None
@@ -149,16 +150,17 @@ def _problems(
     ]
     for row in readers:
         for key, what in (
-            ("torn", "torn items"),
-            ("doubled", "items twice"),
-            ("out_of_order", "items out of order"),
+            ("torn", "torn"),
+            ("doubled", "twice"),
+            ("out_of_order", "out of order"),
         ):
             if row[key]:
-                told.append(f"{row['name']} got {row[key]:,} {what}")
+                told.append(f"{row['name']} got {count(row[key], 'item')} {what}")
         if row["lost"] > 0:
-            told.append(f"{row['name']} lacks {row['lost']:,} items that nothing accounts for")
+            lost = count(row["lost"], "item")
+            told.append(f"{row['name']} lacks {lost} that nothing accounts for")
         if row["lost"] < 0:
-            told.append(f"{row['name']} got {-row['lost']:,} items more than were put")
+            told.append(f"{row['name']} got {count(-row['lost'], 'item')} more than were put")
         if row["lapped"] and outcome.plan.policy == "block":
             told.append(f"{row['name']} was lapped, which its policy rules out")
     if all(row["state"] == "ended" for row in writers):

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..doctor import count
 from .course import Course, Outcome
 from .histogram import Histogram
 
@@ -84,10 +85,10 @@ def _subtitle(told: dict[str, Any]) -> str:
     lapped = sum(row["lapped"] for row in told["readers"])
     rate = f"{told['writes_per_second']:g}/s" if told["writes_per_second"] else "unlimited"
     parts = [
-        f"{_count(told['writers'], 'writer')}, {rate}",
+        f"{count(len(told['writers']), 'writer')}, {rate}",
         f"{told['slot_bytes'] / 1e6:,.3g} MB",
         f"{told['slots']} slots",
-        _count(told["readers"], "reader"),
+        count(len(told["readers"]), "reader"),
         told["policy"],
         f"{written:,.0f} MB/s written",
         f"{told['cpu_percent']:.0f} % CPU",
@@ -95,12 +96,8 @@ def _subtitle(told: dict[str, Any]) -> str:
     if told["blocked_seconds"] >= 0.1:
         parts.append(f"writers waited {told['blocked_seconds']:.1f} s")
     if lapped:
-        parts.append(f"{lapped:,} items lapped")
+        parts.append(f"{count(lapped, 'item')} lapped")
     return "  ·  ".join(parts)
-
-
-def _count(rows: list[Any], what: str) -> str:
-    return f"{len(rows)} {what}{'' if len(rows) == 1 else 's'}"
 
 
 def _legend() -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..doctor import count
 from ..programs import sigterm_unwinds
 from ..terminal import Screen
 from .account import account
@@ -21,6 +22,8 @@ from .tables import summary, tell
 
 __all__ = ["needs", "show"]
 
+# From so many on for each processor, those that wanted to run lately say that it is no quiet place.
+BUSY = 0.5
 EXTRA = 'pip install "shmqueue-ipc[load]"'
 
 
@@ -63,6 +66,12 @@ def show(plans: list[Plan], as_json: bool, plot: str | None) -> int:
     screen = Screen(sys.stderr if as_json else sys.stdout)
     outcomes: list[Outcome] = []
     accounts: list[dict[str, Any]] = []
+    machine = _machine()
+    if machine["load_average_before"] > BUSY * machine["processors"] and not as_json:
+        screen.say(
+            f"The machine is busy with something else: load {machine['load_average_before']:.1f}"
+            f" on {count(machine['processors'], 'processor')}.\n"
+        )
     with sigterm_unwinds():
         try:
             for plan in plans:
@@ -86,7 +95,7 @@ def show(plans: list[Plan], as_json: bool, plot: str | None) -> int:
             print("Interrupted; programs ended, the stream removed.", file=sys.stderr)
             return 130
     if as_json:
-        print(json.dumps(_machine() | {"runs": accounts}, indent=2))
+        print(json.dumps(machine | {"runs": accounts}, indent=2))
     elif len(accounts) > 1:
         summary(screen, accounts)
     if plot is not None:
@@ -101,10 +110,12 @@ def show(plans: list[Plan], as_json: bool, plot: str | None) -> int:
 
 
 def _machine() -> dict[str, Any]:
+    """Return what the figures depend on, beside the plan."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
-        "processors": os.cpu_count(),
+        "processors": os.cpu_count() or 1,
+        "load_average_before": os.getloadavg()[0],
     }
 
 

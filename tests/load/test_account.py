@@ -57,11 +57,11 @@ def test_a_run_in_which_every_item_came_is_right():
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"items": 99}, "r1 lacks 1 items that nothing accounts for"),
-        ({"items": 101}, "r1 got 1 items more than were put"),
-        ({"items": 101, "doubled": 1}, "r1 got 1 items twice"),
+        ({"items": 99}, "r1 lacks 1 item that nothing accounts for"),
+        ({"items": 101}, "r1 got 1 item more than were put"),
+        ({"items": 101, "doubled": 1}, "r1 got 1 item twice"),
         ({"out_of_order": 2}, "r1 got 2 items out of order"),
-        ({"torn": 3}, "r1 got 3 torn items"),
+        ({"torn": 3}, "r1 got 3 items torn"),
         ({"items": 90, "lapped": 10}, "r1 was lapped, which its policy rules out"),
     ],
 )
@@ -74,7 +74,7 @@ def test_what_a_lagging_reader_lost_is_no_problem_if_the_count_is_exact():
     assert told["problems"] == []
     assert told["behind"] == ["r1 lost 60 items (60 %)"]
     told = account_of(writer(), reader(items=40, lapped=59), policy="lag")
-    assert told["problems"] == ["r1 lacks 1 items that nothing accounts for"]
+    assert told["problems"] == ["r1 lacks 1 item that nothing accounts for"]
 
 
 def test_what_is_left_in_the_ring_is_accounted_for():

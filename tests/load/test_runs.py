@@ -145,7 +145,7 @@ def test_a_killed_reader_is_reported_and_holds_nobody_back(start_load):
     killed = told["readers"].pop(1)
     assert killed["state"] == "killed by SIGKILL"
     assert not told["kept_up"]
-    assert told["behind"][0].startswith("r2 killed by SIGKILL after ")
+    assert any(line.startswith("r2 killed by SIGKILL after ") for line in told["behind"])
     assert_all_accounted_for(told)
 
 
@@ -187,7 +187,7 @@ def test_a_torn_item_is_found_by_every_reader(start_load):
     status, told = load.account()
     assert status == 1
     assert [row["torn"] for row in told["readers"]] == [1, 1, 1]
-    assert "r1 got 1 torn items" in told["problems"]
+    assert "r1 got 1 item torn" in told["problems"]
 
 
 @pytest.mark.parametrize("when", ["while they start", "while they work"])
