@@ -100,7 +100,7 @@ class _Crew:
         self._watch = watch
         self._name = f"load-{secrets.token_hex(4)}"
         self._run_id = plan.run_id or f"load-{os.getpid()}"
-        self._streams: list[Stream | SharedMemoryQueue] = []
+        self._queues: list[Stream | SharedMemoryQueue] = []
         # What is left, for the stream not to end, before all writers have registered.
         self._guard = contextlib.ExitStack()
 
@@ -146,7 +146,7 @@ class _Crew:
             item_size=min(self._plan.slot_bytes, LARGEST_IN_SLOT) + SLOT_HEAD_BYTES,
             max_processes=seats,
         )
-        self._streams.append(self._stream)
+        self._queues.append(self._stream)
         self._reports = SharedMemoryQueue(
             reports_name,
             create=True,
@@ -155,7 +155,7 @@ class _Crew:
             item_size=REPORT_BYTES,
             max_processes=seats,
         )
-        self._streams.append(self._reports)
+        self._queues.append(self._reports)
         self._guard.enter_context(self._stream.writer())
 
     def _tell(self, instruction: Any) -> None:
@@ -219,7 +219,9 @@ class _Crew:
                 stop, cut = NEVER, min(cut, now + DRAIN_SECONDS)
             if now >= cut:
                 self._stream.shutdown(immediate=True)
-                cut, kill = NEVER, now + GRACE
+                # Who works on an item finishes it first, on a machine that may be busy.
+                working = 10 * self._plan.reader_burn_cpu_milliseconds / 1000
+                cut, kill = NEVER, now + GRACE + working
             if now >= kill:
                 self._give_up([course for course in outcome.courses if course not in over])
                 break
@@ -252,7 +254,7 @@ class _Crew:
                 await_end(course.process)
         finally:
             self._guard.close()
-            for queue in self._streams:
+            for queue in self._queues:
                 queue.unlink()
                 queue.close()
             for course in courses:

@@ -102,6 +102,8 @@ def _write(
                 look_for(reporter.parent)
                 reporter.send("sample", told())
             if due > now:
+                if stream.is_shutdown:
+                    break
                 time.sleep(min(due - now, end - now, reporter.remaining()))
                 continue
             try:

@@ -28,8 +28,8 @@ class Load:
                 found[int(words[-1])] = pid
         return found
 
-    def stream(self):
-        """Attach to its stream, once items pass."""
+    def stream(self, put=6):
+        """Attach to its stream, once so many items were put."""
         from shmqueue import Stream
 
         def name():
@@ -38,7 +38,7 @@ class Load:
 
         file = support.wait_until(name, "the stream", LIMIT)
         stream = Stream(file[len(support.PREFIX) :].partition("@")[0], run_id=self.run_id)
-        support.wait_until(lambda: stream.get_metrics()["items_put"] > 5, "items", LIMIT)
+        support.wait_until(lambda: stream.get_metrics()["items_put"] >= put, "items", LIMIT)
         return stream
 
     def interrupt(self):

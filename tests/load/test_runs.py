@@ -99,9 +99,14 @@ def test_a_terminal_has_a_line_that_is_rewritten(start_command, run_id):
     assert "once, whole and in order" in text
 
 
-def test_ctrl_c_ends_a_run_with_its_account(start_load):
-    load = start_load(*FOREVER)
-    load.stream().close()
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--writes-per-second", "0.01"), ("--reader-burn-cpu-milliseconds", "1000")],
+    ids=["usual", "rare", "long"],
+)
+def test_ctrl_c_ends_a_run_with_its_account(start_load, options):
+    load = start_load(*FOREVER, *options)
+    load.stream(put=1).close()
     load.interrupt()
     status, told = load.account()
     assert status == 128 + signal.SIGINT
