@@ -184,6 +184,9 @@ bench: $(VENV)/.bench ## run the benchmarks, write their tables and plot
 	$(PY) -m benchmarks.run --only large --out build/benchmarks-large.json
 	$(PY) -m benchmarks.large.report build/benchmarks-large.json \
 	    --markdown docs/benchmarks-large.md --png docs/img/benchmarks-large.png
+	$(PY) -m benchmarks.run --only streams --out build/benchmarks-streams.json
+	$(PY) -m benchmarks.streams.report build/benchmarks-streams.json \
+	    --markdown docs/benchmarks-streams.md --png docs/img/benchmarks-streams.png
 
 docs-table: $(READY) ## write docs/layout.md anew from the code
 	$(PY) tools/field_table.py

@@ -18,7 +18,6 @@ from multiprocessing import connection
 
 from benchmarks.groups import find
 from benchmarks.peers.base import End
-from benchmarks.scenarios import evaluate
 from benchmarks.work import Work
 
 _PR_SET_PDEATHSIG = 1
@@ -51,7 +50,7 @@ def run(request):
 
 
 def _run_queue(case, peer, amount, name, directory):
-    """Run one of the loops over queues and return what `evaluate` makes of it."""
+    """Run one of the loops over queues and return what the case makes of it."""
     names = [name + letter for letter in "ab"[: case.queues]]
     channels = []
     try:
@@ -63,7 +62,7 @@ def _run_queue(case, peer, amount, name, directory):
     finally:
         for channel in channels:
             channel.close()
-    return evaluate(case, amount, results)
+    return case.evaluate(amount, results)
 
 
 def _run_workers(work, channels):

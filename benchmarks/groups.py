@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks import dropins, large, peers, scenarios
+from benchmarks import dropins, large, peers, scenarios, streams
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ GROUPS = (
     Group("queues", scenarios.CASES, peers.PEERS),
     Group("dropins", dropins.CASES, dropins.PEERS),
     Group("large", large.CASES, large.PEERS),
+    Group("streams", streams.CASES, streams.PEERS),
 )
 
 

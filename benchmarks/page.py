@@ -29,7 +29,8 @@ class Page:
     """What differs between the pages: `sections` are (title, scenarios, what to say of them).
 
     `draw(results, path)` makes the picture that stands on top, which shows what `alt` says; `limit`
-    is a contender that is no queue, and so not the best of a line.
+    is a contender that is no queue, and so not the best of a line. `more(results)` is what a page
+    says besides its sections.
     """
 
     group: str
@@ -39,6 +40,7 @@ class Page:
     draw: object = None
     alt: str = ""
     limit: str = ""
+    more: object = None
 
 
 def verdicts_table(results):
@@ -120,6 +122,7 @@ def document(page, results, markdown, png=None):
     for title, scenarios, text in page.sections:
         if any(case["scenario"] in scenarios for case in results.cases):
             parts += [f"## {title}", text, section_table(results, scenarios, page.limit)]
+    parts.append(page.more(results) if page.more else "")
     parts += ["## Failures", failures_text(results), "## Setup", setup_text(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -20,6 +20,7 @@ def _small_dict(i):
 
 _MAKERS = {
     "bytes8": lambda i: struct.pack("<q", 1_000_003 * (i + 1)),
+    "bytes1k": lambda i: struct.pack("<q", 1_000_003 * (i + 1)) * 128,
     "int": lambda i: 100_000 + i,
     "str": lambda i: f"message-{i:05d}",
     "dict": _small_dict,
@@ -28,6 +29,7 @@ _MAKERS = {
 
 LABELS = {
     "bytes8": "8-byte bytes",
+    "bytes1k": "1 KiB of bytes",
     "int": "int",
     "str": "str of 13 characters",
     "dict": "dict of 4 entries",

@@ -112,6 +112,10 @@ class Case:
         """The workers; each call moves its share of `count` items."""
         return jobs(self, count)
 
+    def evaluate(self, count, results):
+        """What the round's result is, of what the workers returned."""
+        return evaluate(self, count, results)
+
 
 def _cases():
     for payload in ("bytes8", "int", "str", "dict"):

@@ -182,6 +182,6 @@ def value_text(case, value):
         return f"{number(value)} {case['unit']}"
     if case["higher_is_better"]:
         return _rate_text(value)
-    if case["scenario"] == "idle":
+    if case["unit"].startswith("ms"):
         return f"{number(value)} ms"
     return f"{number(value / 1e3)} ms" if value >= 1e4 else f"{number(value)} µs"

@@ -99,5 +99,35 @@ DROPIN_TARGETS = (
     Ceiling("memory/left", 1200, "KiB", ours="dropin-unbounded"),
 )
 
-TARGETS_OF = {"queues": TARGETS, "dropins": DROPIN_TARGETS, "large": LARGE_TARGETS}
+# What a group costs, and what lies between a stream's readers and others'.
+STREAM_TARGETS = (
+    Floor("broadcast/3", "lock-ring", 20),
+    Floor("broadcast/3", "lock-ring", 20, ours="shmqueue-chunks"),
+    Floor("broadcast/3", "pyzmq", 4),
+    Floor("broadcast/3", "pyzmq", 4, ours="shmqueue-chunks"),
+    Floor("arrays/3", "pyzmq", 6),
+    # Nothing is copied for a reader: within 25 % of the time for one.
+    *(
+        Floor(f"arrays/{readers}", OURS, 0.8, against="arrays/1", ours=OURS)
+        for readers in (2, 3, 4, 8)
+    ),
+    *(
+        Floor("pipeline/3", "mp-queue", 3, ours=ours)
+        for ours in (OURS, "shmqueue-chunks", "shmqueue-queues")
+    ),
+    *(
+        Floor(f"single-{where}/{payload}", "plain", 0.97)
+        for where in ("local", "spsc")
+        for payload in ("bytes8", "int")
+    ),
+    # Each item is there before the next: 24 a second.
+    Ceiling("crowd/50", 1000 / 24, "ms"),
+)
+
+TARGETS_OF = {
+    "queues": TARGETS,
+    "dropins": DROPIN_TARGETS,
+    "large": LARGE_TARGETS,
+    "streams": STREAM_TARGETS,
+}
 """By group."""

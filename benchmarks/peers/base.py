@@ -20,6 +20,7 @@ class End:
     """One process's way into a queue; an absent method is None.
 
     `queue` is the library's own object, for calls that no other library has.
+    `done` says that what was got last is finished: whoever comes after may have it.
     `close` says that this process is done with the end and must not lose what it has put.
     """
 
@@ -28,6 +29,7 @@ class End:
     put_batch: object = None
     get_batch: object = None
     queue: object = None
+    done: object = _nothing
     close: object = _nothing
 
 

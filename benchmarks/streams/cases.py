@@ -1,0 +1,196 @@
+"""The cases, and which contenders each of them compares."""
+
+from dataclasses import dataclass
+
+from benchmarks.large import loops as large
+from benchmarks.large.items import Arrays, Items
+from benchmarks.payloads import LABELS
+from benchmarks.scenarios import CASES as QUEUE_CASES
+from benchmarks.scenarios import RATE, Case, Job, Unit, produce
+from benchmarks.streams import loops
+from benchmarks.work import Work
+
+DELAY = Unit("ms, longest", False)
+
+OURS, CHUNKS, PLAIN = "shmqueue", "shmqueue-chunks", "plain"
+SWEPT = (OURS, CHUNKS, "pyzmq", "lock-ring")
+BROADCASTERS = (*SWEPT, "lock-ring-polled")
+ARRAY_BROADCASTERS = (OURS, "pyzmq", "lock-ring")
+STAGERS = (OURS, CHUNKS, "shmqueue-queues", "mp-queue")
+
+KIB_SLOT = 1100
+"""Bytes of a slot for 1 KiB of bytes."""
+
+MIB = 1024**2
+ARRAY_SLOTS = 8
+STAGES = 3
+READERS = (1, 2, 3, 4, 5, 6, 7, 8, 16)
+ARRAY_READERS = (1, 2, 3, 4, 8, 16)
+CROWD, CROWD_SLOTS, CROWD_RATE, CROWD_S = 50, 50, 24, 3
+_SWEEP_SHARE = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broadcast(Case):
+    """One producer; every consumer gets every item. Counted are the items at each of them."""
+
+    peers: tuple
+
+    @property
+    def count_multiple(self):
+        return 1
+
+    def jobs(self, count):
+        return self._jobs((produce, count, self.payload), (loops.consume, count, self.payload))
+
+    def _jobs(self, producer, consumer):
+        """One of the first and one of the second for each reader: a function, its arguments."""
+        return [
+            Job(producer[0], producer[1:], ((0, "producer", 0),)),
+            *(
+                Job(consumer[0], consumer[1:], ((0, "consumer", index),))
+                for index in range(self.consumers)
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayBroadcast(Broadcast):
+    """The same with arrays; as many as the ring holds go before and come after those counted."""
+
+    items: Items
+
+    @property
+    def first_count(self):
+        return 4 * self.slots
+
+    def jobs(self, count):
+        total = count + 2 * self.slots
+        return self._jobs(
+            (large.produce, total, self.items),
+            (large.consume, count, self.slots, self.items, self.items.stamp),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowd(ArrayBroadcast):
+    """Very many readers, and a producer that keeps to a rate: do all keep up, at what expense?
+
+    The items of a second go before those that count.
+    """
+
+    rate: int
+    seconds: float
+    is_calibrated = False
+
+    def fixed_amount(self, share):
+        return max(2, round(self.seconds * self.rate * share))
+
+    def jobs(self, count):
+        return self._jobs(
+            (loops.produce_at, count, self.rate, self.items, self.rate),
+            (loops.consume_at, count, self.rate, self.items),
+        )
+
+    def evaluate(self, count, results):
+        """The longest time from when an item was due to when a reader had it, and the expense."""
+        seconds = super().evaluate(count, results)["seconds"]
+        producer = next(each for each in results if "due" in each)
+        readers = [each for each in results if "times" in each]
+        delays = sorted(
+            time - due
+            for reader in readers
+            for time, due in zip(reader["times"], producer["due"], strict=True)
+        )
+        return {
+            "value": delays[-1] / 1e6,
+            "seconds": seconds,
+            "median_delay_ms": delays[len(delays) // 2] / 1e6,
+            "producer_cpu": producer["producer_cpu_ns"] / 1e9 / seconds,
+            "readers_cpu": sum(reader["cpu_ns"] for reader in readers) / 1e9 / seconds,
+        }
+
+
+def _readers(count):
+    return f"{count} reader{'s' if count > 1 else ''}"
+
+
+def _of_bytes(scenario, readers, peers, **options):
+    return Broadcast(
+        scenario=scenario,
+        variant=str(readers),
+        payload="bytes1k",
+        producers=1,
+        consumers=readers,
+        unit=RATE,
+        title=f"{LABELS['bytes1k']}, {_readers(readers)}",
+        slot_bytes=KIB_SLOT,
+        peers=peers,
+        **options,
+    )
+
+
+def _of_arrays(kind, scenario, readers, slots, **options):
+    items = Arrays((MIB,))
+    return kind(
+        scenario=scenario,
+        variant=str(readers),
+        payload=items.kind,
+        producers=1,
+        consumers=readers,
+        slots=slots,
+        slot_bytes=items.nbytes,
+        items=items,
+        peers=ARRAY_BROADCASTERS,
+        **options,
+    )
+
+
+def _single_cases():
+    """A stream with one group and a plain queue, in the loops of the other queues."""
+    for case in QUEUE_CASES:
+        if case.key in ("local/bytes8", "local/int", "spsc/bytes8", "spsc/int"):
+            yield Work(
+                f"single-{case.scenario}",
+                case.variant,
+                case.title,
+                RATE,
+                (OURS, PLAIN),
+                queue_case=case,
+                payload=case.payload,
+            )
+
+
+def _cases():
+    yield _of_bytes("broadcast", 3, BROADCASTERS)
+    # What is compared with each other stands together.
+    for readers in ARRAY_READERS:
+        title = f"arrays of 1 MiB, {_readers(readers)}"
+        yield _of_arrays(ArrayBroadcast, "arrays", readers, ARRAY_SLOTS, unit=RATE, title=title)
+    yield Broadcast(
+        scenario="pipeline",
+        variant=str(STAGES),
+        payload="dict",
+        producers=1,
+        consumers=STAGES,
+        unit=RATE,
+        title=f"{STAGES} stages, {LABELS['dict']}",
+        peers=STAGERS,
+    )
+    yield from _single_cases()
+    title = f"{CROWD} readers, {CROWD_RATE} arrays of 1 MiB a second: longest delay"
+    yield _of_arrays(
+        Crowd,
+        "crowd",
+        CROWD,
+        CROWD_SLOTS,
+        unit=DELAY,
+        title=title,
+        rate=CROWD_RATE,
+        seconds=CROWD_S,
+    )
+    for readers in READERS:
+        yield _of_bytes("readers", readers, SWEPT, share=_SWEEP_SHARE)
+
+
+CASES = tuple(_cases())
