@@ -178,7 +178,7 @@ def _rate_text(value):
 
 def value_text(case, value):
     """A value of the case with its unit, short."""
-    if case["unit"] in ("batches/s", "KiB", "calls per item"):
+    if case["unit"] in ("batches/s", "KiB", "calls per item", "x"):
         return f"{number(value)} {case['unit']}"
     if case["higher_is_better"]:
         return _rate_text(value)

@@ -116,7 +116,7 @@ STREAM_TARGETS = (
         for ours in (OURS, "shmqueue-chunks", "shmqueue-queues")
     ),
     *(
-        Floor(f"single-{where}/{payload}", "plain", 0.97)
+        Ceiling(f"single/{where}-{payload}", 1.03, "x", ours="shmqueue-pair")
         for where in ("local", "spsc")
         for payload in ("bytes8", "int")
     ),

@@ -14,7 +14,7 @@ from benchmarks.large.memcpy import Memcpy
 from benchmarks.peers import faster_fifo, hyperq, mp_queue, ours, pyzmq, zeroq
 from benchmarks.peers.base import Channel
 
-_ITEM_SIZE = 4096
+ITEM_SIZE = 4096
 """Bytes of our slots, as by default: large items lie in blocks, which are not part of a slot."""
 
 
@@ -22,7 +22,7 @@ class Ours(ours.Ours):
     payloads = frozenset({"array", "bytes", "dict"})
 
     def create(self, name, case, directory):
-        return ours.NamedChannel(name, case.slots, _ITEM_SIZE)
+        return ours.NamedChannel(name, case.slots, ITEM_SIZE)
 
     def unsupported(self, case):
         if case.scenario == "steady":

@@ -1,18 +1,18 @@
 """The cases, and which contenders each of them compares."""
 
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.large import loops as large
 from benchmarks.large.items import Arrays, Items
 from benchmarks.payloads import LABELS
-from benchmarks.scenarios import CASES as QUEUE_CASES
 from benchmarks.scenarios import RATE, Case, Job, Unit, produce
 from benchmarks.streams import loops
-from benchmarks.work import Work
 
+TIMES = Unit("x", False)
 DELAY = Unit("ms, longest", False)
 
-OURS, CHUNKS, PLAIN = "shmqueue", "shmqueue-chunks", "plain"
+OURS, CHUNKS, PAIR = "shmqueue", "shmqueue-chunks", "shmqueue-pair"
 SWEPT = (OURS, CHUNKS, "pyzmq", "lock-ring")
 BROADCASTERS = (*SWEPT, "lock-ring-polled")
 ARRAY_BROADCASTERS = (OURS, "pyzmq", "lock-ring")
@@ -27,6 +27,7 @@ STAGES = 3
 READERS = (1, 2, 3, 4, 5, 6, 7, 8, 16)
 ARRAY_READERS = (1, 2, 3, 4, 8, 16)
 CROWD, CROWD_SLOTS, CROWD_RATE, CROWD_S = 50, 50, 24, 3
+TURNS = 40
 _SWEEP_SHARE = 0.4
 
 
@@ -111,6 +112,43 @@ class Crowd(ArrayBroadcast):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Single(Case):
+    """A stream with one group and a plain queue by turns, in the same processes.
+
+    They differ by less than two runs do.
+    """
+
+    peers: tuple
+    is_local = True
+    is_calibrated = False
+
+    def fixed_amount(self, share):
+        return max(loops.LEAST_TURNS, round(TURNS * share))
+
+    def local(self, end, count):
+        return loops.both_local(end, count, self.payload)
+
+    def jobs(self, count):
+        return [
+            Job(loops.produce_both, (count, self.payload), ((0, "producer", 0),)),
+            Job(loops.consume_both, (count, self.payload), ((0, "consumer", 0),)),
+        ]
+
+    def evaluate(self, count, results):
+        """The median over the turns of the stream's time by the queue's."""
+        told = super().evaluate(count, results)
+        turns = next(each["turns"] for each in results if "turns" in each)
+        ratios = [stream / plain for stream, plain in turns]
+        return {"value": median(ratios), "seconds": told["seconds"], "turns_ns": turns}
+
+
+class SingleAcross(Single):
+    """The same with a process at each end."""
+
+    is_local = False
+
+
 def _readers(count):
     return f"{count} reader{'s' if count > 1 else ''}"
 
@@ -147,17 +185,20 @@ def _of_arrays(kind, scenario, readers, slots, **options):
 
 
 def _single_cases():
-    """A stream with one group and a plain queue, in the loops of the other queues."""
-    for case in QUEUE_CASES:
-        if case.key in ("local/bytes8", "local/int", "spsc/bytes8", "spsc/int"):
-            yield Work(
-                f"single-{case.scenario}",
-                case.variant,
-                case.title,
-                RATE,
-                (OURS, PLAIN),
-                queue_case=case,
-                payload=case.payload,
+    for payload in ("bytes8", "int"):
+        for kind, variant, where in (
+            (Single, "local", "put + get in one process"),
+            (SingleAcross, "spsc", "1 → 1 processes"),
+        ):
+            yield kind(
+                scenario="single",
+                variant=f"{variant}-{payload}",
+                payload=payload,
+                producers=1,
+                consumers=1,
+                unit=TIMES,
+                title=f"{where}, {LABELS[payload]}: time by that of the plain queue",
+                peers=(PAIR,),
             )
 
 

@@ -1,14 +1,19 @@
-"""The loops that are timed, where the other groups have none: in chunks, in stages, at a rate."""
+"""The loops that are timed, where the other groups have none: in chunks, in stages, by turns."""
 
 from itertools import cycle, islice
 from operator import ne
 from time import monotonic_ns, process_time_ns, sleep
 
 from benchmarks.payloads import table
-from benchmarks.scenarios import consume_in_order
+from benchmarks.scenarios import consume_in_order, local, produce
 
 CHUNK = 100
 """Most items that are got by one call, where several are."""
+
+TURN = 20_000
+"""Items that go over one of two queues before it is the other's turn."""
+
+LEAST_TURNS = 3
 
 NS_PER_SECOND = 1_000_000_000
 
@@ -84,3 +89,42 @@ def _got_at(get, expected, look):
             wrong += 1
         times.append(monotonic_ns())
     return times, wrong
+
+
+def both_local(end, count, payload):
+    """Put and get over the end and over its queue by turns; tell how long each took."""
+    start = monotonic_ns()
+    turns, wrong = [], 0
+    for _ in range(count + 1):
+        results = [local(each, TURN, payload) for each in (end, end.queue)]
+        turns.append([result["end"] - result["start"] for result in results])
+        wrong += sum(result["wrong"] for result in results)
+    # The first ones paid for first use.
+    return {"start": start, "end": monotonic_ns(), "wrong": wrong, "turns": turns[1:]}
+
+
+def produce_both(end, count, payload):
+    start = monotonic_ns()
+    for _ in range(count + 1):
+        for each in (end, end.queue):
+            produce(each, TURN, payload)
+    return {"start": start}
+
+
+def consume_both(end, count, payload):
+    """Get from the end and from its queue by turns.
+
+    A turn begins where the one before ended: then the producer has filled the other one already,
+    whichever it is.
+    """
+    turns, wrong = [], 0
+    before = monotonic_ns()
+    for _ in range(count + 1):
+        turn = []
+        for each in (end, end.queue):
+            result = consume_in_order(each, TURN, payload)
+            turn.append(result["end"] - before)
+            before = result["end"]
+            wrong += result["wrong"]
+        turns.append(turn)
+    return {"end": before, "wrong": wrong, "turns": turns[1:]}

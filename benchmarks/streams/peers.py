@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from benchmarks.large.peers import ITEM_SIZE
 from benchmarks.peers import mp_queue, ours
 from benchmarks.peers.base import Channel, End
 from benchmarks.streams.lock_ring import LockRing, PolledLockRing
@@ -40,7 +41,8 @@ class _StreamChannel(Channel):
             name,
             create=True,
             capacity=case.slots,
-            item_size=case.slot_bytes,
+            # Arrays lie in blocks, which are not part of a slot.
+            item_size=min(case.slot_bytes, ITEM_SIZE),
             groups={name: {"after": after} for name, after in zip(names, before, strict=True)},
         )
         self._name, self._groups = name, names
@@ -88,9 +90,41 @@ class _StreamChannel(Channel):
         return put
 
 
-class PlainQueue(ours.Ours):
-    key = "plain"
-    label = "shmqueue SharedMemoryQueue"
+class Pair(OurStream):
+    """A stream, and a plain queue beside it, which is the `queue` of each end."""
+
+    key = "shmqueue-pair"
+    label = "Stream with one group"
+
+    def create(self, name, case, directory):
+        plain = ours.NamedChannel(f"{name}plain", case.slots, case.slot_bytes)
+        return _PairChannel(super().create(name, case, directory), plain)
+
+
+class _PairChannel(Channel):
+    def __init__(self, stream, plain):
+        self._stream, self._plain = stream, plain
+
+    def open(self, role, index):
+        return self._joined(self._stream.open(role, index), self._plain.open(role, index))
+
+    def open_local(self):
+        return self._joined(self._stream.open_local(), self._plain.open_local())
+
+    def close(self):
+        self._stream.close()
+        self._plain.close()
+
+    @staticmethod
+    def _joined(end, plain):
+        close = end.close
+
+        def close_both():
+            close()
+            plain.close()
+
+        end.queue, end.close = plain, close_both
+        return end
 
 
 class _InStages(Channel):
@@ -143,7 +177,7 @@ class StandardQueues(_OfQueues, mp_queue.Queue):
 PEERS = (
     OurStream(),
     InChunks(),
-    PlainQueue(),
+    Pair(),
     PubSub(),
     LockRing(),
     PolledLockRing(),

@@ -29,8 +29,9 @@ SECTIONS = (
     ),
     (
         "One group",
-        ("single-local", "single-spsc"),
-        "A stream with one group beside the queue that it could have been.",
+        ("single",),
+        "A stream with one group and the queue that it could have been, by turns in the same "
+        "processes: how many times the queue's time the stream takes.",
     ),
     (
         "Fifty readers",

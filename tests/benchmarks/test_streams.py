@@ -43,8 +43,7 @@ def contenders():
 def test_every_contender_gives_every_reader_every_item(case, peer, run_id, tmp_path):
     if not peer.is_installed():
         pytest.skip(f"{peer.label} is not installed")
-    queue_case = getattr(case, "queue_case", None) or case
-    assert peer.unsupported(queue_case) is None
+    assert peer.unsupported(case) is None
     request = {
         "case": case.key,
         "peer": peer.key,
@@ -144,6 +143,29 @@ def test_of_a_crowd_the_longest_delay_counts():
     assert told["value"] == 40.0
     assert told["median_delay_ms"] == 7.0
     assert (told["producer_cpu"], told["readers_cpu"]) == (0.1, 0.1)
+
+
+def test_of_two_by_turns_the_median_ratio_counts():
+    turns = [[10, 5], [9, 10], [30, 20], [1, 10], [12, 10]]
+    told = BY_KEY["single/local-int"].evaluate(
+        5, [{"start": 0, "end": 10**9, "turns": turns, "wrong": 0}]
+    )
+    assert told["value"] == 1.2
+
+
+def test_by_turns_what_either_of_the_two_gets_is_compared(monkeypatch):
+    monkeypatch.setattr(loops, "TURN", 3)
+    right = loops.table("int")[:3]
+
+    def end(items):
+        return End(put=lambda item: None, get=iter(items).__next__)
+
+    both = end(right * 2)
+    both.queue = end([*right, *right[:2], -1])
+    assert loops.consume_both(both, 1, "int")["wrong"] == 1
+    both = end([*right[:2], -1, *right])
+    both.queue = end(right * 2)
+    assert loops.both_local(both, 1, "int")["wrong"] == 1
 
 
 def test_every_target_names_a_case_and_contenders_of_it():
