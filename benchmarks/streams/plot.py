@@ -7,9 +7,9 @@ from benchmarks.plot import FAINT, INK, subtitle
 from benchmarks.targets import OURS
 
 _LINES = {
-    "shmqueue-chunks": ("get_batch", GREEN, "^"),
-    OURS: ("shmqueue", BLUE, "o"),
-    "pyzmq": ("PUB/SUB", VERMILION, "s"),
+    "shmqueue-chunks": ("ours, get_batch", GREEN, "^"),
+    OURS: ("ours, get", BLUE, "o"),
+    "pyzmq": ("zmq PUB/SUB", VERMILION, "s"),
     "lock-ring": ("one lock", PURPLE, "D"),
 }
 _PANELS = (

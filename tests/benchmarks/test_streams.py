@@ -222,7 +222,7 @@ def test_the_picture_has_a_line_for_each_contender(results, tmp_path):
 
     lines = plot._lines(load(results, "streams"), "arrays")
     assert [(line.name, [point[0] for point in line.points]) for line in lines] == [
-        ("shmqueue", [1, 2]),
+        ("ours, get", [1, 2]),
         ("one lock", [1, 2]),
     ]
     picture = tmp_path / "picture.png"
