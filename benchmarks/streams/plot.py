@@ -14,7 +14,7 @@ _LINES = {
 }
 _PANELS = (
     ("readers", "1 KiB of bytes, items a second", 0.07),
-    ("arrays", "arrays of 1 MiB, items a second", 0.565),
+    ("arrays", "arrays of 1 MiB, items a second", 0.56),
 )
 
 
@@ -27,20 +27,20 @@ def draw(results, path):
         If the number of readers was not varied in these results.
     """
     figure = Figure(figsize=(11.5, 5.4), facecolor="white")
-    rounds = 0
+    rounds = []
     for scenario, title, left in _PANELS:
         lines = _lines(results, scenario)
         if not lines:
             continue
-        rounds = max(rounds, *(len(results.rounds(*each)) for each in _measured(results, scenario)))
-        axes = figure.add_axes((left, 0.105, 0.345, 0.645))
+        rounds.append(max(len(results.rounds(*each)) for each in _measured(results, scenario)))
+        axes = figure.add_axes((left, 0.105, 0.335, 0.645))
         draw_lines(axes, lines, str, "/s", "readers")
         axes.set_title(title, size=11.5, weight="bold", color=INK, loc="left", pad=10)
     if not rounds:
         raise ValueError("there is nothing over the number of readers in these results")
     title = "One producer, every reader gets every item: throughput at each reader"
     figure.text(0.018, 0.965, title, size=15, weight="bold", color=INK, va="top")
-    note, _, versions = subtitle(results, rounds).partition("; ")
+    note, _, versions = subtitle(results, _in_order(rounds)).partition("; ")
     figure.text(
         0.018,
         0.91,
@@ -51,6 +51,11 @@ def draw(results, path):
         va="top",
     )
     figure.savefig(path, dpi=130, facecolor="white")
+
+
+def _in_order(rounds):
+    """How many rounds stand behind the panels, from left to right."""
+    return " and ".join(map(str, dict.fromkeys(rounds)))
 
 
 def _cases(results, scenario):
