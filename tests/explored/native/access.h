@@ -103,7 +103,8 @@ static ex_place ex_locate(const volatile void *at) {
   ((place).field - offsetof(shmq_##structure, name) < sizeof(((shmq_##structure *)0)->name))
 
 static int ex_is_statistic(ex_place place) {
-  return (place.area == IN_SEAT && !EX_IS(place, seat, generation)) || place.area == IN_VIEWS;
+  return (place.area == IN_SEAT && !EX_IS(place, seat, generation)) || place.area == IN_VIEWS ||
+         (place.area == IN_GROUP && EX_IS(place, group, blocked_full_ns));
 }
 
 static int ex_holds(uint32_t end) {
