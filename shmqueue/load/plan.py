@@ -7,12 +7,10 @@ import os
 from dataclasses import dataclass
 
 from ..memory import headroom_bytes
-from ..segment import path_of
+from ..segment import DIRECTORY, path_of
 from .payload import HEADER_BYTES
 
 __all__ = ["SCENARIOS", "Plan"]
-
-SHM = "/dev/shm"
 
 MOST_WRITERS = 255  # of 256 that a stream registers; one is the parent
 MOST_READERS = 64  # groups of a stream
@@ -123,8 +121,8 @@ def _between(option: str, value: float, least: float, most: float = math.inf) ->
 
 def _room() -> tuple[int, str]:
     """Return how many bytes of shared memory are to be had, and who has no more."""
-    system = os.statvfs(SHM)
-    return min((system.f_bavail * system.f_frsize, SHM), (headroom_bytes(), "the machine"))
+    system = os.statvfs(DIRECTORY)
+    return min((system.f_bavail * system.f_frsize, DIRECTORY), (headroom_bytes(), "the machine"))
 
 
 SCENARIOS = {
