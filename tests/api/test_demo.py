@@ -32,7 +32,7 @@ def test_the_demo_checks_the_work_against_a_serial_computation(start_command):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_no_queue_and_no_worker(start_command, number):
     demo = start_command("demo", "--files", "400", "--workers", "2")
-    support.wait_until(lambda: len(segments_of(demo)) == 2, "the demo's queues")
+    support.wait_until(lambda: len(segments_of(demo)) == 2, "the demo's queues", LIMIT)
     workers = support.wait_until(
         lambda: [p for p, line in support.descendants().items() if "shmqueue.demo.worker" in line],
         "a worker of the demo",
