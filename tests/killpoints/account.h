@@ -61,6 +61,8 @@ typedef struct {
   uint32_t kept_pinner;      /* by which kept_block is pinned, or SHMQ_NO_PINNER */
   uint32_t spare_pinner;     /* the survivor's: the first that is given */
   shmq_hold *spare_hold;     /* ... and so is this row */
+  uint32_t is_writing;       /* the survivor has registered as a writer, in this row */
+  uint32_t writer;
 } scene;
 
 /* Where an operation that nobody killed left the ends, and what it said. */

@@ -89,6 +89,17 @@ static pid_t start_holder(scene *of) {
   return pid;
 }
 
+/* The kernel lets a lock go with the last who has the memory of the dead: that may be one who just looks
+ * at it in /proc, and is put off its core meanwhile. */
+static void await_deaths(const scene *of) {
+  uint64_t until = now_ns() + of->limit_ns;
+  for (uint32_t seat = 0; seat < MAX_SEATS; seat++)
+    while (seat != of->view.seat_index && shmq_seat_is_held(&of->view, seat) != 0) {
+      if (now_ns() > until) give_up("seat %u has the lock of one who is dead", seat);
+      sched_yield();
+    }
+}
+
 /* Takes a seat, does something, and is killed. Its seat is not the next one that is given, so that its
  * tags are those of a free lock; or, `by_generation`, it is: then they are those of a holder gone by. */
 static void die_of(scene *of, int by_generation, void (*what)(scene *)) {
@@ -104,6 +115,7 @@ static void die_of(scene *of, int by_generation, void (*what)(scene *)) {
   }
   must(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status), "die of it");
   for (int i = 0; i < 2 && !by_generation; i++) kill_and_reap(holders[i]);
+  await_deaths(of);
 }
 
 static void own_tail(scene *of) { shmq_end_try_acquire(&of->view, shmq_tail(&of->view)); }

@@ -135,11 +135,24 @@ static int check_finished(const bench *on, const group_place *now) {
   return 1;
 }
 
+static int is_followed(const group_place *places, uint32_t group) {
+  for (uint32_t other = 0; other < MOST_GROUPS; other++)
+    if (places[other].exists && places[other].after & shmq_group_bit(group)) return 1;
+  return 0;
+}
+
 /* While the one who will be killed stands still, alive. */
 static int check_while_it_lives(const bench *on, const scene *of) {
   group_place now[MOST_GROUPS];
   if (of->view.stream == NULL) return 1;
   note_groups(&of->view, now);
+  if (on->what->waits_for == AN_ITEM && on->victim->reads != 0) {
+    const uint32_t group = on->victim->reads - 1;
+    /* Whatever it takes now, it hasn't finished. */
+    CHECK(!is_followed(on->prepared.groups, group) ||
+              now[group].finished <= on->prepared.groups[group].sequence,
+          "group %u has finished up to %lu, which it took just now", group, now[group].finished);
+  }
   return check_finished(on, now);
 }
 
@@ -198,12 +211,8 @@ static int check_completion_in_stream(bench *on, scene *of) {
   const uint32_t reads = on->victim->reads, is_first = on->prepared.groups[FIRST_GROUP].exists;
   const group_place *from = &on->prepared.groups[reads - 1], *to = &on->whole.groups[reads - 1];
   const shmq_status status = on->whole.status;
-  int is_followed = 0, is_removed = on->what->act == remove_second
-                                        ? !on->prepared.groups[SECOND_GROUP].exists
-                                        : !is_first;
-  for (uint32_t group = 0; group < MOST_GROUPS; group++)
-    is_followed |= on->prepared.groups[group].exists &&
-                   on->prepared.groups[group].after & shmq_group_bit(FIRST_GROUP);
+  const int is_removed =
+      on->what->act == remove_second ? !on->prepared.groups[SECOND_GROUP].exists : !is_first;
   switch (status) {
     case SHMQ_OK:
     case SHMQ_TIMEOUT: break;
@@ -214,7 +223,10 @@ static int check_completion_in_stream(bench *on, scene *of) {
       CHECK(reads != 0 ? !from->exists : is_removed, "it found a group gone that is there");
       break;
     case SHMQ_EMPTY: CHECK(!is_first, "it did not find a group that is there"); break;
-    case SHMQ_FULL: CHECK(is_followed, "a group was not removed that nobody comes after"); break;
+    case SHMQ_FULL:
+      CHECK(is_followed(on->prepared.groups, FIRST_GROUP),
+            "a group was not removed that nobody comes after");
+      break;
     default: return blame("it ended with status %d", status);
   }
   for (uint64_t i = 0; reads != 0 && i < on->victim->count && of->sleeps != FOR_ITEM; i++) {
@@ -292,6 +304,23 @@ static int survivor_drains(scene *of, actor *who, uint64_t until, uint64_t most,
     }
   }
   CHECK(is_done, "a group doesn't come as far as those that it comes after");
+  return 1;
+}
+
+/* Whoever was a consumer of a group that is no more, or is another by now, is told so. */
+static int check_old_consumers(const bench *on, scene *of, actor *who) {
+  for (uint32_t group = 0; group < MOST_GROUPS; group++) {
+    const group_place *first = &on->prepared.groups[group];
+    group_place now;
+    note_group(&of->view, group, &now);
+    if (!first->exists || is_same_group(first, &now)) continue;
+    actor_init(who, &of->view, 0, of->limit_ns);
+    shmq_reader_begin(&who->reading, &of->view, group, first->opening | SHMQ_END_OPEN);
+    who->reader = &who->reading;
+    shmq_status status = get_items(who, 1);
+    CHECK(status == SHMQ_GONE, "a get from group %u, which is gone, ended with status %d", group,
+          status);
+  }
   return 1;
 }
 
@@ -406,7 +435,12 @@ static int use_stream_as_ever(scene *of, actor *who) {
 static int end_stream(scene *of, actor *writer, int is_immediate) {
   const shmq_view *view = &of->view;
   actor who;
-  if (!shmq_is_shut(view)) finish_writing(writer);
+  const int was_shut = shmq_is_shut(view);
+  if (!was_shut) finish_writing(writer);
+  if (of->is_writing) {
+    CHECK(was_shut || !shmq_is_shut(view), "it ends before the last of the writers has finished");
+    shmq_finish_writing(&of->view, of->writer);
+  }
   CHECK(shmq_is_shut(view), "all writers have finished, and the stream goes on");
   actor_init(&who, &of->view, FIRST_SURVIVORS, of->limit_ns);
   if (is_immediate) CHECK(shut_groups(&who) == SHMQ_OK, "it can't be shut once more");
@@ -488,6 +522,13 @@ static int survivor_lets_go(scene *of) {
   return 1;
 }
 
+/* Somebody shut it, or it was written to the end; else there is no end. */
+static int check_end(const bench *on, const scene *of) {
+  if (!shmq_is_shut(&of->view) || !of->is_writing) return 1;
+  CHECK(on->what->act == shut || on->what->act == shut_groups, "it ends, and a writer lives");
+  return 1;
+}
+
 static int account_for_stream(bench *on, scene *of, const shot *what, pid_t sleeping,
                               pid_t waiting) {
   shmq_view *view = &of->view, newcomer;
@@ -499,6 +540,7 @@ static int account_for_stream(bench *on, scene *of, const shot *what, pid_t slee
                                                 : producer_goes_on(on, of, &who, sleeping)))
     return 0;
   if (waiting != 0 && !producer_goes_on(on, of, &who, waiting)) return 0;
+  if (!check_old_consumers(on, of, &who) || !check_end(on, of)) return 0;
   /* Else the first that is given now is one of the dead's. */
   if (what->k / 2 % 2) leave_spare_rows(of);
   /* From here on there is a writer that lives, so the end doesn't come by itself. */

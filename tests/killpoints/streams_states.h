@@ -272,6 +272,16 @@ static void build_all_written(scene *of) {
   open_first(of);
   die_as_writer(of);
 }
+/* The survivor is a writer as well: nothing ends before it has finished. */
+static void build_writing(scene *of) {
+  actor who;
+  open_first(of);
+  die_as_writer(of);
+  actor_init(&who, &of->view, 0, of->limit_ns);
+  must(begin_to_write(&who) == SHMQ_OK, "register a writer");
+  of->is_writing = 1;
+  of->writer = who.writer;
+}
 static void build_ended(scene *of) {
   actor who;
   open_first(of);
@@ -365,6 +375,8 @@ static const state stream_states[] = {
      "get get_batch put put_block register finish_writing sweep shutdown"},
     {"all_written", STREAM, SMALL_RING, 0, NOBODY, build_all_written,
      "get put register finish_writing attach open subscribe shutdown"},
+    {"writing", STREAM, SMALL_RING, 0, NOBODY, build_writing,
+     "get put register finish_writing remove attach sweep shutdown"},
     {"ended", STREAM, SMALL_RING, 0, NOBODY, build_ended,
      "put put_block get get_batch follow register open remove shutdown shutdown_now"},
     {"consumer_asleep", STREAM, SMALL_RING, 0, FOR_ITEM, build_group,

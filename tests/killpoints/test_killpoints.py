@@ -38,7 +38,7 @@ STREAMS = [
     *("pipeline", "pipeline_large", "followed", "dead_holder", "dead_subscriber"),
     *("half_opened", "half_removed", "half_raised", "half_raised_lagging"),
     *("stale_floor", "stale_group", "stale_stream", "outlived_stream", "half_put_stream"),
-    *("pinned", "viewed", "hoarded_stream", "written", "all_written", "ended"),
+    *("pinned", "viewed", "hoarded_stream", "written", "all_written", "writing", "ended"),
     *("consumer_asleep", "follower_asleep", "producer_asleep", "held_asleep"),
     "stream_batch_asleep",
 ]

@@ -237,6 +237,31 @@ STREAM_TWINS = [
         ("stream", "lagging", "open"),
     ),
     Twin(
+        "the bit of a group that goes is cleared before its state",
+        "groups.h",
+        (
+            (
+                "  store_release(&head->state, state & ~SHMQ_END_BITS);\n",
+                "  store_release(&stream->open,"
+                " load_relaxed(&stream->open) & ~shmq_group_bit(group));\n"
+                "  store_release(&head->state, state & ~SHMQ_END_BITS);\n",
+            ),
+        ),
+        ("stream", "waiting", "remove"),
+    ),
+    Twin(
+        "who goes on with a batch has finished what it began with",
+        "ring.h",
+        (
+            (
+                "      (!reader->takes_more ||"
+                " load_relaxed(&reader->hold->sequence) == UINT64_MAX))\n",
+                "      1)\n",
+            ),
+        ),
+        ("stream", "pipeline", "get_several"),
+    ),
+    Twin(
         "a sweep frees what is pinned",
         "blocks.h",
         (("        !shmq_block_is_pinned(view, index) &&\n", ""),),
