@@ -187,6 +187,7 @@ bench: $(VENV)/.bench ## run the benchmarks, write their tables and plot
 	$(PY) -m benchmarks.run --only streams --out build/benchmarks-streams.json
 	$(PY) -m benchmarks.streams.report build/benchmarks-streams.json \
 	    --markdown docs/benchmarks-streams.md --png docs/img/benchmarks-streams.png
+	$(PY) -m benchmarks.waits --markdown docs/waiting.md
 
 docs-table: $(READY) ## write docs/layout.md anew from the code
 	$(PY) tools/field_table.py

@@ -11,11 +11,15 @@ from tests.support import segment_files
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_the_code_of_the_page_runs(programs):
-    page = (ROOT / "docs" / "groups.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) >= 3
-    assert programs.run("\n".join(blocks)) == "4950\n"
+@pytest.mark.parametrize(
+    ("name", "blocks", "printed"),
+    [("groups.md", 3, "4950\n"), ("records.md", 1, ""), ("waiting.md", 1, "")],
+)
+def test_the_code_of_a_page_runs(programs, name, blocks, printed):
+    page = (ROOT / "docs" / name).read_text()
+    found = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(found) >= blocks
+    assert programs.run("\n".join(found)) == printed
 
 
 def test_the_video_example_says_what_became_of_the_frames():
