@@ -56,6 +56,7 @@ STREAM_FIRSTS = [
 STREAM_TAKERS = [
     ("stream", "large", "view"),
     ("stream", "large", "release"),
+    ("stream", "large", "release_passed"),
     ("stream", "lagging", "get"),
     ("stream", "lagging", "put_block"),
     ("stream", "two", "remove_second"),

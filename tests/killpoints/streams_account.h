@@ -229,6 +229,10 @@ static int check_completion_in_stream(bench *on, scene *of) {
       break;
     default: return blame("it ended with status %d", status);
   }
+  if (reads != 0 && of->sleeps == NOBODY && is_same_group(from, to) && to->sequence != from->sequence)
+    CHECK(to->seen - from->seen == to->sequence - from->begins,
+          "it took or skipped %lu items, and %lu of them count", to->sequence - from->begins,
+          to->seen - from->seen);
   for (uint64_t i = 0; reads != 0 && i < on->victim->count && of->sleeps != FOR_ITEM; i++) {
     uint64_t sequence = to->sequence - on->victim->count + i;
     CHECK(on->victim->ids[i] == *id_at(of, sequence), "it got %ld, not %lu",

@@ -173,6 +173,12 @@ static shmq_status raise_floor(actor *who) {
   return status == SHMQ_FULL ? SHMQ_OK : status;
 }
 
+/* Views a large item that the floor has passed since: who lets go of it gives its block back. */
+static shmq_status view_and_raise(actor *who) {
+  shmq_status status = view_item(who);
+  return status == SHMQ_OK ? raise_floor(who) : status;
+}
+
 static shmq_status give_back(actor *who) {
   shmq_pool_give_back(who->view);
   return SHMQ_OK;
@@ -228,6 +234,7 @@ static const operation stream_operations[] = {
     {"get_more", get_one, get_one, 0, 1, 0, AN_ITEM, 1 + FIRST_GROUP},
     {"view", NULL, view_item, 0, 1, 0, AN_ITEM, 1 + FIRST_GROUP},
     {"release", view_item, end_loan, 0, 1, 0, NOTHING, 1 + FIRST_GROUP},
+    {"release_passed", view_and_raise, end_loan, 0, 1, 0, NOTHING, 1 + FIRST_GROUP},
     {"finish", get_one, finish_held, 0, 1, 0, NOTHING, 1 + FIRST_GROUP},
     {"close_reader", get_one, close_reader, 0, 1, 0, NOTHING, 1 + FIRST_GROUP},
     {"skip", NULL, skip_to_latest, 0, 1, 0, NOTHING, 1 + FIRST_GROUP},
