@@ -4,6 +4,8 @@ Sizes are small on purpose: a search looks at every order of steps, and whatever
 many does so with few. The long ones are searched by `make faults` only.
 """
 
+import dataclasses
+
 from tests.models.search import Case
 
 
@@ -121,5 +123,67 @@ POLL_TWINS = [
     POLLED_KILLED.twin("NO_SETTLE_ON_ATTACHING", "sequence[1]==sequence[0]"),
 ]
 
-SOUND = [*QUEUE, *BLOCKS, *POLL]
-TWINS = [*QUEUE_TWINS, *BLOCK_TWINS, *POLL_TWINS]
+
+def _stream(name, producers, firsts, seconds, puts, gets, is_long=False, **others):
+    """Two groups: `gets` is of a consumer of each."""
+    sizes = {
+        "PRODUCERS": producers,
+        "FIRSTS": firsts,
+        "SECONDS": seconds,
+        "PUTS": puts,
+        "GETS_FIRST": gets,
+        "GETS_SECOND": gets,
+        "CAPACITY": 1,
+        "PREFILLED": 0,
+        "KILLS": 0,
+        **others,
+    }
+    return Case(name, "stream", sizes, is_long)
+
+
+# The ring holds what is there to be taken, or to be made room for.
+ONE_IN = {"PREFILLED": 1}
+TWO_IN = {"CAPACITY": 2, "PREFILLED": 2}
+THREE_IN = {"CAPACITY": 3, "PREFILLED": 3}
+
+GROUPS_WAIT = _stream("two groups wait for an item", 1, 1, 1, 1, 1, **FOR_EVER)
+WAITS_FOR_GROUPS = _stream("one waits for two groups", 1, 1, 1, 1, 1, **ONE_IN, **FOR_EVER)
+WAITS_KILLED = _stream("one waits for two groups, one kill", 1, 1, 1, 1, 1, **ONE_IN, KILLS=1)
+STAGES = _stream("two stages", 0, 1, 1, 0, 2, **TWO_IN, FOLLOW=None, **FOR_EVER)
+STAGES_KILLED = _stream("two stages, one kill", 0, 1, 1, 0, 2, **TWO_IN, FOLLOW=None, KILLS=1)
+THREE_SHARE = _stream("three share a group, one kill", 0, 3, 0, 0, 1, **THREE_IN, KILLS=1)
+TWO_SHARE = _stream("two share a group", 1, 2, 0, 2, 1, CAPACITY=2, **FOR_EVER)
+
+STREAM = [
+    GROUPS_WAIT,
+    WAITS_FOR_GROUPS,
+    WAITS_KILLED,
+    STAGES,
+    STAGES_KILLED,
+    THREE_SHARE,
+    _stream("two groups wait for an item, one kill", 1, 1, 1, 1, 1, KILLS=1),
+    _stream("a producer and two stages, one kill", 1, 1, 1, 1, 1, FOLLOW=None, KILLS=1),
+    dataclasses.replace(TWO_SHARE, is_long=True),  # its twin is caught at once
+    _stream("one waits for two groups, twice", 1, 1, 1, 2, 2, is_long=True, **ONE_IN, **FOR_EVER),
+    _stream("two kills among two groups", 1, 1, 1, 1, 1, is_long=True, **ONE_IN, KILLS=2),
+    _stream(
+        "a full ring and two stages", 1, 1, 1, 1, 2, is_long=True, **ONE_IN, FOLLOW=None, **FOR_EVER
+    ),
+]
+
+STREAM_TWINS = [
+    GROUPS_WAIT.twin("ONE_CLASS", "==sequence[0]"),
+    GROUPS_WAIT.twin("FLAG_AFTER_LOOK", "==sequence[0]"),
+    WAITS_FOR_GROUPS.twin("NO_LOOK_ELSEWHERE", "producers==0"),
+    WAITS_FOR_GROUPS.twin("FLOOR_PASSES", "gate<=sequence[3]"),
+    WAITS_KILLED.twin("NO_BOUNDED_SLEEP", "producers==0"),
+    STAGES.twin("ROW_AFTER_HEAD", "sequence[3]<works_on"),
+    STAGES.twin("HEAD_AFTER_ROW", "sequence[3]<works_on"),
+    STAGES.twin("FINISH_IN_SILENCE", "seconds==0"),
+    STAGES_KILLED.twin("NO_BURY", "seconds==0"),
+    THREE_SHARE.twin("NO_TAKEOVER", "at[each]<"),
+    TWO_SHARE.twin("NO_PASS_ON", "firsts==0"),
+]
+
+SOUND = [*QUEUE, *BLOCKS, *POLL, *STREAM]
+TWINS = [*QUEUE_TWINS, *BLOCK_TWINS, *POLL_TWINS, *STREAM_TWINS]
