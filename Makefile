@@ -113,8 +113,9 @@ double-faults: $(READY) ## kill whoever takes over from the killed, at every ins
 explore: $(READY) ## interleavings with kills, further than `make faults` goes
 	$(PY) -m tests.explored --reports $(REPORTS) $(ARGS)
 
-storm: $(READY) ## ten thousand kills, with an account of every item
+storm: $(READY) ## 10,000 kills on queues and 5,000 on streams, with an account of every item
 	$(PY) -m tests.storm --kills 10000 --reports $(REPORTS) $(ARGS)
+	$(PY) -m tests.groups.storm --kills 5000 --reports $(REPORTS) $(ARGS)
 
 mutations: $(READY) ## a million random mutations of a segment
 	$(PY) -m tests.hostile --mutations 1000000 --reports $(REPORTS) $(ARGS)

@@ -41,6 +41,7 @@ TOPICS = [
         "kills deaths_of_holders stops takeovers items_put lost may_be_lost duplicates torn"
         " leaked_bytes leaked_files stall_longest_ms",
     ),
+    ("groups", "Storm over a stream", "make storm", "kills items lost takeovers findings"),
     (
         *("stopped", "Stopped, and not robbed", "make faults"),
         "named_stops bounded_stops unbounded_stops named_takeovers bounded_takeovers"
