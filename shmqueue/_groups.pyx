@@ -86,6 +86,15 @@ cdef int _begin(Attachment attachment, shmq_waiter *waiter) except -1:
     return 0
 
 
+cdef bint _goes_on(Attachment attachment, shmq_waiter *waiter, int status) except -1:
+    """Whether a call was only interrupted, by a signal that was looked at; else its wait ends."""
+    if status == SHMQ_INTERRUPTED:
+        attachment._look_at_signals(waiter)
+        return True
+    shmq_waiter_end(attachment.view, waiter, status != SHMQ_OK)
+    return False
+
+
 def join(Attachment attachment not None, name, dict after, uint32_t policy, uint64_t keep_ns,
          uint32_t start_kind, uint64_t start, bint may_open=True):
     """Join the group of a name, opening it if there is none.
@@ -141,10 +150,8 @@ def join(Attachment attachment not None, name, dict after, uint32_t policy, uint
     while True:
         with nogil:
             status = shmq_join_group(attachment.view, &wish, &waiter)
-        if status != SHMQ_INTERRUPTED:
+        if not _goes_on(attachment, &waiter, status):
             break
-        attachment._look_at_signals(&waiter)
-    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
     if status == SHMQ_EMPTY:
         raise LookupError(f"there is no group {name!r}")
     if status == SHMQ_GONE:
@@ -174,10 +181,8 @@ def leave(Attachment attachment not None, uint32_t group, uint32_t state):
     while True:
         with nogil:
             status = shmq_leave_group(attachment.view, group, state, &waiter)
-        if status != SHMQ_INTERRUPTED:
+        if not _goes_on(attachment, &waiter, status):
             break
-        attachment._look_at_signals(&waiter)
-    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
     if status == SHMQ_GONE:
         raise GroupRemovedError(f"the group was removed from the stream on {attachment.path}")
     if status == SHMQ_FULL:
@@ -195,10 +200,8 @@ def skip(Attachment attachment not None, Reader reader not None, uint64_t keep):
     while True:
         with nogil:
             status = shmq_skip(attachment.view, &reader.reader, keep, &skipped, &waiter)
-        if status != SHMQ_INTERRUPTED:
+        if not _goes_on(attachment, &waiter, status):
             break
-        attachment._look_at_signals(&waiter)
-    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
     if status != SHMQ_OK:
         attachment._raise_for(status)
     return skipped
@@ -212,10 +215,8 @@ def track(Attachment attachment not None, Reader reader not None):
     while True:
         with nogil:
             status = shmq_track_group(attachment.view, &reader.reader, &waiter)
-        if status != SHMQ_INTERRUPTED:
+        if not _goes_on(attachment, &waiter, status):
             break
-        attachment._look_at_signals(&waiter)
-    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
     if status != SHMQ_OK:
         attachment._raise_for(status)
 
@@ -244,10 +245,8 @@ def begin_writing(Attachment attachment not None):
     while True:
         with nogil:
             status = shmq_begin_writing(attachment.view, &writer, &waiter)
-        if status != SHMQ_INTERRUPTED:
+        if not _goes_on(attachment, &waiter, status):
             break
-        attachment._look_at_signals(&waiter)
-    shmq_waiter_end(attachment.view, &waiter, status != SHMQ_OK)
     if status == SHMQ_FULL:
         raise ValueError(f"there are {SHMQ_MAX_WRITERS} writers already")
     if status == SHMQ_SHUTDOWN:

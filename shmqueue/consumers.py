@@ -6,11 +6,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty
 from types import TracebackType
 from typing import Any
 
 from shmqueue.errors import ConsumerDiedError, ShutDown
+from shmqueue.groups import Group
 from shmqueue.stream import Stream
 
 __all__ = ["Consumers"]
@@ -52,6 +54,96 @@ class _Saying:
             self._sender.send(error)
         except Exception:
             self._sender.send(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What each worker does, in a thread or process of its own."""
+
+    stream: Stream
+    group: str
+    make: Callable[[], Any]
+    max_items: int
+    linger: float
+    on_error: str | Callable[[Any, Exception], object]
+    words: Any
+
+    def work(self, worker: int, note: Callable[[BaseException], None]) -> None:
+        """Consume as worker of this number; `note` is told of each error that comes out."""
+        seen = _Figures(self.words, worker)
+        seen["started"] = time.monotonic()
+        errors: list[BaseException] = []
+
+        def keep(error: BaseException) -> None:
+            errors.append(error)
+            note(error)
+
+        try:
+            self._serve(seen, keep)
+        except Exception as error:
+            _log.exception("consumer %d of group %r stops", worker, self.group)
+            seen["errors"] += 1
+            self.words[-1] = 1.0
+            keep(error)
+        finally:
+            seen["ended"] = time.monotonic()
+            # Who keeps the errors shall not keep the handles and items of those calls.
+            for kept in errors:
+                traceback.clear_frames(kept.__traceback__)
+
+    def _serve(self, seen: _Figures, keep: Callable[[BaseException], None]) -> None:
+        with self.stream.group(self.group, create=False) as taken:
+            consumer = self.make()
+            try:
+                self._consume_all(consumer, taken, seen, keep)
+            finally:
+                close = getattr(consumer, "close", None)
+                if close is not None:
+                    close()
+
+    def _consume_all(
+        self,
+        consumer: Any,
+        taken: Group,
+        seen: _Figures,
+        keep: Callable[[BaseException], None],
+    ) -> None:
+        while not self.words[-1]:
+            begun = time.monotonic()
+            failure = None
+            try:
+                items = taken.get_batch(self.max_items, timeout=LOOK_SECONDS)
+            except Empty:
+                continue
+            except ShutDown:
+                return
+            finally:
+                seen["blocked_seconds"] += time.monotonic() - begun
+            if self.linger and len(items) < self.max_items:
+                until = time.monotonic() + self.linger
+                items, failure = taken._linger(items, self.max_items, until)
+            seen["lag"] = taken.lag()
+            seen["lag_max"] = max(seen["lag_max"], seen["lag"])
+            seen["lag_sum"] += seen["lag"]
+            begun = time.monotonic()
+            try:
+                consumer.consume(items)
+            except Exception as error:
+                if self.on_error == "raise" or self.on_error == "stop":
+                    raise
+                _log.exception("%d items of group %r were not consumed", len(items), taken.name)
+                seen["errors"] += 1
+                if callable(self.on_error):
+                    self.on_error(items, error)
+                else:
+                    keep(error)
+            seen["consuming_seconds"] += time.monotonic() - begun
+            seen["items"] += len(items)
+            seen["batches"] += 1
+            del items
+            taken.done()
+            if failure is not None:
+                raise failure
 
 
 class Consumers:
@@ -136,19 +228,19 @@ class Consumers:
         self._receivers: list[Any] = []
         self._senders: list[Any] = []
         self._workers: list[Any] = []
+        task = _Task(stream, group, make, max_items, linger, on_error, self._words)
         for worker in range(workers):
-            arguments = (stream, group, make, max_items, linger, on_error, self._words, worker)
             if self._is_of_processes:
                 receiver, sender = context.Pipe(duplex=False)
                 self._receivers.append(receiver)
                 self._senders.append(sender)
                 self._workers.append(
-                    context.Process(target=_work, args=(*arguments, _Saying(sender)))
+                    context.Process(target=task.work, args=(worker, _Saying(sender)))
                 )
             else:
                 self._workers.append(
                     threading.Thread(
-                        target=_work, args=(*arguments, self.errors.append), daemon=True
+                        target=task.work, args=(worker, self.errors.append), daemon=True
                     )
                 )
 
@@ -282,102 +374,3 @@ class Consumers:
         """Stop them, and wait until they have."""
         self.stop()
         self.join()
-
-
-def _work(
-    stream: Stream,
-    group: str,
-    make: Callable[[], Any],
-    max_items: int,
-    linger: float,
-    on_error: str | Callable[[list[Any], Exception], object],
-    words: Any,
-    worker: int,
-    note: Callable[[BaseException], None],
-) -> None:
-    """Consume, in a thread or process of its own."""
-    seen = _Figures(words, worker)
-    seen["started"] = time.monotonic()
-    errors: list[BaseException] = []
-
-    def keep(error: BaseException) -> None:
-        errors.append(error)
-        note(error)
-
-    try:
-        _serve(stream, group, make, max_items, linger, on_error, words, seen, keep)
-    except Exception as error:
-        _log.exception("consumer %d of group %r stops", worker, group)
-        seen["errors"] += 1
-        words[-1] = 1.0
-        keep(error)
-    finally:
-        seen["ended"] = time.monotonic()
-        # Who keeps the errors shall not keep the handles and items of those calls.
-        for kept in errors:
-            traceback.clear_frames(kept.__traceback__)
-
-
-def _serve(
-    stream: Stream,
-    group: str,
-    make: Callable[[], Any],
-    max_items: int,
-    linger: float,
-    on_error: str | Callable[[list[Any], Exception], object],
-    words: Any,
-    seen: _Figures,
-    keep: Callable[[BaseException], None],
-) -> None:
-    with stream.group(group, create=False) as taken:
-        consumer = make()
-        try:
-            _consume_all(consumer, taken, max_items, linger, on_error, words, seen, keep)
-        finally:
-            close = getattr(consumer, "close", None)
-            if close is not None:
-                close()
-
-
-def _consume_all(
-    consumer: Any,
-    taken: Any,
-    max_items: int,
-    linger: float,
-    on_error: str | Callable[[list[Any], Exception], object],
-    words: Any,
-    seen: _Figures,
-    keep: Callable[[BaseException], None],
-) -> None:
-    while not words[-1]:
-        begun = time.monotonic()
-        try:
-            items = taken.get_batch(max_items, timeout=LOOK_SECONDS)
-        except Empty:
-            continue
-        except ShutDown:
-            return
-        finally:
-            seen["blocked_seconds"] += time.monotonic() - begun
-        if linger and len(items) < max_items:
-            taken._linger(items, max_items, time.monotonic() + linger)
-        seen["lag"] = taken.lag()
-        seen["lag_max"] = max(seen["lag_max"], seen["lag"])
-        seen["lag_sum"] += seen["lag"]
-        begun = time.monotonic()
-        try:
-            consumer.consume(items)
-        except Exception as error:
-            if on_error == "raise" or on_error == "stop":
-                raise
-            _log.exception("%d items of group %r were not consumed", len(items), taken.name)
-            seen["errors"] += 1
-            if callable(on_error):
-                on_error(items, error)
-            else:
-                keep(error)
-        seen["consuming_seconds"] += time.monotonic() - begun
-        seen["items"] += len(items)
-        seen["batches"] += 1
-        del items
-        taken.done()

@@ -151,6 +151,44 @@ def test_a_killed_consumer_is_told_of_and_the_others_go_on(stream, total, proces
     assert total.value >= sum(range(100)) - sum(range(41, 60)) + 45 + 1_000_000
 
 
+class Unloadable:
+    """Pickles to what raises ValueError when it is loaded."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+class Keeping:
+    def __init__(self, batches):
+        self.batches = batches
+
+    def consume(self, items):
+        self.batches.append(list(items))
+
+
+def test_a_batch_lingers_for_more(stream):
+    batches = []
+    with (
+        Consumers(stream, "sum", lambda: Keeping(batches), max_items=3, linger=LIMIT),
+        stream.writer() as out,
+    ):
+        for number in range(3):
+            out.put(number, timeout=LIMIT)
+        wait_until(lambda: batches == [[0, 1, 2]], "a batch")
+
+
+def test_what_comes_in_while_a_batch_lingers_and_fails_is_raised_behind_it(stream):
+    batches = []
+    consumers = Consumers(stream, "sum", lambda: Keeping(batches), max_items=3, linger=LIMIT)
+    stream.put("good")
+    consumers.start()
+    wait_until(lambda: stream.get_metrics()["groups"][0]["lag"] == 0, "it to be taken")
+    stream.put(Unloadable())
+    with pytest.raises(ValueError, match="no number"):
+        consumers.join(LIMIT)
+    assert batches == [["good"]]
+
+
 def test_draining_waits_for_what_is_being_consumed(stream):
     may_go_on, began = threading.Event(), threading.Event()
 
