@@ -269,6 +269,8 @@ def shut(Attachment attachment not None, bint immediate):
     cdef uint32_t group
     attachment.do(SHMQ_END_TAIL, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, &shmq_no_handle)
     if immediate:
+        # The floor first: a group that is opened from here on is shut from the start.
+        attachment.do(SHMQ_END_HEAD0, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE, &shmq_no_handle)
         for group in range(SHMQ_MAX_GROUPS):
             if shmq_group_look(attachment.view, group, &seen):
                 attachment.do(SHMQ_END_HEAD0 + 1 + group, SHMQ_DO_SHUT, SHMQ_NO_DEADLINE,

@@ -421,8 +421,8 @@ class TestTheEnd:
         stream = make_stream(groups={"a": {}, "b": {"after": "a"}, "c": {}})
         stream.put_batch(["one", "two"])
         stream.shutdown(immediate=True)
-        for name in "abc":
-            late = stream.group(name)
+        for name in ("a", "b", "c", "opened later"):
+            late = stream.group(name, start=None if name in "abc" else "oldest")
             for call in (late.get_nowait, late.skip_to_latest):
                 with pytest.raises(ShutDown):
                     call()
