@@ -75,7 +75,7 @@ cdef class Consumer:
     cpdef _set_item_type(self, item_type):
         """Have all items of one type: an `ItemType`."""
         self.item_type = item_type
-        self.policy = POLICY_MULTIPROCESSING
+        self.policy = POLICY_BYTES  # nothing is ever unpickled
         self.dumps = item_type.dumps
         self.loads = item_type.loads
 
@@ -165,6 +165,8 @@ cdef class Consumer:
         if taken.block != SHMQ_NO_BLOCK:
             attachment.block_read(reader_at(reader), &taken, scratch)
         if self.loads is not None:
+            if self.policy == POLICY_BYTES and taken.kind != KIND_BYTES:
+                self._raise_not_bytes(taken.kind)
             return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
             return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
@@ -241,7 +243,7 @@ cdef class Consumer:
         # What is there is never more than the capacity; a producer that keeps up doesn't hold us.
         wanted = min(max_items, attachment.view.capacity)
         if self.item_type is not None:
-            return self.item_type.get_batch(self, wanted, block, timeout)
+            return self.item_type.get_batch(self, wanted, deadline_ns)
         if self.pending is not None and self._has_pending(attachment):
             self._deliver_pending(attachment, items, wanted, copies)
             return items
@@ -422,7 +424,7 @@ cdef class Consumer:
     # ---- how to wait ----
 
     def set_wait_strategy(self, strategy, spin_seconds=None):
-        """Choose how calls of this handle wait; also for those that are waiting.
+        """Choose how calls of this handle wait; also those that poll already.
 
         Parameters
         ----------
@@ -431,14 +433,14 @@ cdef class Consumer:
             keep a core busy with it: nobody needs a system call to wake this handle, and it sees
             an item soonest. ``"yield"``: poll, but let others have the core between two looks.
         spin_seconds : float, optional
-            How long a wait polls at most before it sleeps. By default ``"block"`` polls for 20
+            How long a call polls at most before it sleeps. By default ``"block"`` polls for 20
             microseconds, less where that was in vain lately, and not at all where there is one
             core only; the others never sleep.
 
         Raises
         ------
-        ValueError
-            If there is no such strategy, or `spin_seconds` is negative or not a number.
+        TypeError, ValueError
+            If there is no such strategy, or `spin_seconds` is no number, or negative, or NaN.
         """
         cdef uint64_t poll_ns = 0
         if not isinstance(strategy, str) or strategy not in _STRATEGIES:
@@ -448,7 +450,7 @@ cdef class Consumer:
             if not spin_seconds >= 0:
                 raise ValueError(f"spin_seconds must be a number from 0 on, not {spin_seconds!r}")
             # None at all is a look, and so is a nanosecond.
-            poll_ns = <uint64_t>min(max(spin_seconds * 1e9, 1), 1e18)
+            poll_ns = max(<uint64_t>(min(spin_seconds, 1e9) * 1e9), 1)
         shmq_set_wait(&self.handle, _STRATEGIES[strategy], poll_ns)
 
     cpdef _be_like(self, Consumer other):

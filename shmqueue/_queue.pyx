@@ -123,7 +123,7 @@ cdef class ObjectQueue(Consumer):
         cdef Attachment attachment = self._open()
         cdef Batch batch
         if self.item_type is not None:
-            self.item_type.put_batch(self, items, block, timeout)
+            self.item_type.put_batch(self, items, deadline_ns)
             return
         items = list(items)
         if not self._may_put(attachment, len(items), deadline_ns):

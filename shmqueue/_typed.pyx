@@ -10,8 +10,7 @@ from libc.string cimport memcpy
 
 from shmqueue._codec cimport KIND_BYTES
 from shmqueue._consumer cimport BATCH_CHUNK, Consumer, raise_kept, reader_at, set_takes_more
-from shmqueue._core cimport AT_ONCE, Attachment
-from shmqueue._deadlines cimport deadline_ns_of
+from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport SHMQ_CORRUPT, SHMQ_OK, shmq_record, shmq_taken
 from shmqueue._queue cimport ObjectQueue
 from shmqueue._readers cimport Reader
@@ -19,7 +18,7 @@ from shmqueue._readers cimport Reader
 from shmqueue.errors import CorruptItemError
 
 
-def put_items(ObjectQueue queue not None, items, size_t item_bytes, block, timeout):
+def put_items(ObjectQueue queue not None, items, size_t item_bytes, uint64_t deadline_ns):
     """Put all items of a buffer, contiguously and at once: every one of them, or none.
 
     Parameters
@@ -28,12 +27,9 @@ def put_items(ObjectQueue queue not None, items, size_t item_bytes, block, timeo
         An item fits its slots.
     items : bytes-like object
         Contiguous.
-    item_bytes : int
-        Bytes of an item.
-    block, timeout
-        As in `ObjectQueue.put_batch`.
+    item_bytes, deadline_ns : int
+        Bytes of an item; until when to wait for room.
     """
-    cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
     cdef Attachment attachment = queue._open()
     cdef Py_buffer source
     cdef shmq_record *records = NULL
@@ -58,42 +54,56 @@ def put_items(ObjectQueue queue not None, items, size_t item_bytes, block, timeo
         PyBuffer_Release(&source)
 
 
-def take_items(Consumer consumer not None, memory, size_t item_bytes, block, timeout):
-    """Take what is there, up to what there is room for, as soon as there is something.
+def take_array(item_type, Consumer consumer not None, size_t wanted, uint64_t deadline_ns):
+    """Take what is there, up to so many items, as soon as there is something, as one array.
+
+    No bytecode runs between the ring and whoever called: no signal's handler comes in between.
 
     Parameters
     ----------
+    item_type : ItemType
     consumer : Consumer
-    memory : bytes-like object
-        Writable and contiguous; has room for an item at least.
-    item_bytes : int
-        Bytes of an item.
-    block, timeout
-        As in `Consumer.get_batch`.
+    wanted, deadline_ns : int
+        At least 1; until when to wait for the first one.
 
     Returns
     -------
-    int
-        How many items there are at the start of the memory.
+    array
     """
-    cdef Py_buffer target
     cdef _Taking taking = _Taking.__new__(_Taking)
-    cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
+    cdef Py_buffer target
+    taking.item_bytes = item_type.item_bytes
+    # What there is, and what may come in meanwhile: not all that the ring could hold.
+    taking.wanted = min(wanted, consumer._open().size() + <uint64_t>BATCH_CHUNK)
+    # Bytes first: a view of them has the type, whatever its shape.
+    memory = item_type.empty(taking.wanted * taking.item_bytes, "u1")
     PyObject_GetBuffer(memory, &target, PyBUF_WRITABLE)
     try:
         taking.memory = <uint8_t *>target.buf
-        taking.wanted = target.len // item_bytes
-        taking.item_bytes = item_bytes
         taking.take_from(consumer, deadline_ns)
-        return taking.count
     finally:
         PyBuffer_Release(&target)
+    found = memory[: taking.count * taking.item_bytes]
+    if taking.count * 2 < taking.wanted:
+        try:
+            found = found.copy()  # rather than keep the memory of all
+        except MemoryError:
+            pass
+    return as_array(item_type, found)
+
+
+cpdef as_array(item_type, memory):
+    """Return the items that lie in an array of bytes: an array of numpy, or of ctypes."""
+    count = len(memory) // item_type.item_bytes
+    if item_type.structure is not None:
+        return (item_type.structure * count).from_buffer(memory)
+    return memory.view(item_type.base).reshape((count, *item_type.shape))
 
 
 @cython.final
 @cython.internal
 cdef class _Taking:
-    """One call of `take_items`."""
+    """What is taken into memory that has room for it."""
 
     cdef uint8_t *memory
     cdef shmq_taken *taken
@@ -112,7 +122,7 @@ cdef class _Taking:
         cdef int status
         self.wanted = min(self.wanted, attachment.view.capacity)
         if consumer.pending is not None and consumer._has_pending(attachment):
-            return self._take_pending(consumer)
+            return self._take_one(consumer.pending.pop(0))
         limit = min(self.wanted, <size_t>BATCH_CHUNK)
         self.taken = <shmq_taken *>malloc(limit * sizeof(shmq_taken))
         if self.taken == NULL:
@@ -135,8 +145,11 @@ cdef class _Taking:
                 if status == SHMQ_CORRUPT:
                     consumer._keep(attachment, (0, b""))  # passed over: the next call says so
                 if status != SHMQ_OK:
+                    # Larger than an item; unless somebody else was quicker to pass it over.
                     if self.count == 0:
-                        self._pass_over(consumer, attachment, reader)
+                        self._take_one(
+                            consumer._take_large(attachment, reader, self.taken, deadline_ns)
+                        )
                     break
                 set_takes_more(reader, True)
                 if not self._check(consumer, attachment, buffer, count):
@@ -147,7 +160,7 @@ cdef class _Taking:
 
     cdef bint _check(self, Consumer consumer, Attachment attachment, const uint8_t *buffer,
                      uint64_t count) except -1:
-        """Count what was taken; False if it has something in it that is no item of this size.
+        """Count what was taken; False if it has something in it that is no item of this type.
 
         Who scribbles over a segment can do that. The next call raises for it, or this one if there
         is nothing before it; what is behind it is kept.
@@ -159,7 +172,7 @@ cdef class _Taking:
         else:
             self.count += count
             return True
-        error = _not_of_size(self.taken[bad].length, self.item_bytes)
+        error = self._no_item(self.taken[bad].kind, self.taken[bad].length)
         self.count += bad
         if self.count > 0:
             consumer._keep(attachment, (0, error))
@@ -170,24 +183,23 @@ cdef class _Taking:
             raise error
         return False
 
-    cdef int _pass_over(self, Consumer consumer, Attachment attachment, Reader reader) except -1:
-        """Take what is larger than an item of this size, and raise."""
-        length = self.taken[0].length
-        consumer._take_large(attachment, reader, self.taken, AT_ONCE)
-        raise _not_of_size(length, self.item_bytes)
-
-    cdef int _take_pending(self, Consumer consumer) except -1:
-        """Deliver one that was kept by an earlier call."""
-        cdef tuple kept = consumer.pending.pop(0)
+    cdef int _take_one(self, tuple kept) except -1:
+        """Have what was kept by an earlier call, or what looked too large, as the only item."""
         raise_kept(kept)
-        if type(kept[1]) is not bytes or len(<bytes>kept[1]) != <Py_ssize_t>self.item_bytes:
-            raise _not_of_size(len(kept[1]), self.item_bytes)
-        memcpy(self.memory, PyBytes_AS_STRING(kept[1]), self.item_bytes)
+        payload = kept[1]
+        if (
+            kept[0] != KIND_BYTES
+            or type(payload) is not bytes
+            or len(<bytes>payload) != <Py_ssize_t>self.item_bytes
+        ):
+            raise self._no_item(kept[0], len(payload) if type(payload) is bytes else None)
+        memcpy(self.memory, PyBytes_AS_STRING(payload), self.item_bytes)
         self.count = 1
         return 0
 
-
-def _not_of_size(length, item_bytes):
-    return CorruptItemError(
-        f"an item of {length} bytes was passed over: those of this type have {item_bytes}"
-    )
+    cdef object _no_item(self, kind, length):
+        size = "in a block" if length is None else f"of {length} bytes"
+        return CorruptItemError(
+            f"an item {size} and of kind {kind} was passed over: those of this type have"
+            f" {self.item_bytes} bytes, of kind {KIND_BYTES}"
+        )

@@ -155,7 +155,7 @@ class Consumers:
     group : str
         Of the stream; its consumers share the items.
     make : callable
-        Makes a consumer: something with ``consume(items)``, which gets a list, and perhaps
+        Makes a consumer: something with ``consume(items)``, which gets a batch, and perhaps
         ``close()``. Called without arguments, in the thread or process of each.
     workers : int, default 1
     processes : bool or multiprocessing context, default False

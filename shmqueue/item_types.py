@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import ctypes
+import datetime
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shmqueue import _dtypes, _typed
 from shmqueue.errors import CorruptItemError, CorruptSegmentError
 
 if TYPE_CHECKING:
-    from shmqueue._consumer import Consumer
     from shmqueue._queue import ObjectQueue
 
 __all__ = ["ItemType"]
+
+MAX_ITEM_BYTES = 1 << 31  # that a slot has room for
+
+# The kinds of values that a field of a kind takes: no number loses more than precision.
+_TAKES = {
+    "b": "b",
+    "i": "biu",
+    "u": "biu",
+    "f": "biuf",
+    "c": "biufc",
+    "S": "S",
+    "U": "U",
+    "V": "SV",
+    "M": "M",
+    "m": "m",
+}
 
 
 class ItemType:
@@ -28,7 +45,10 @@ class ItemType:
 
     Attributes
     ----------
-    dtype : numpy.dtype
+    dtype, base : numpy.dtype
+        Of an item; and what it has several of, if it is an array.
+    shape : tuple of int
+        Of an item.
     item_bytes : int
         Bytes of an item.
     text : str
@@ -48,24 +68,30 @@ class ItemType:
 
     def __init__(self, dtype: Any) -> None:
         numpy = _numpy()
-        self.structure = (
-            dtype if isinstance(dtype, type) and issubclass(dtype, ctypes.Structure) else None
-        )
+        self.structure = dtype if _is_class(dtype) and issubclass(dtype, ctypes.Structure) else None
         try:
+            if _is_class(dtype):
+                _check_class(dtype)
             self.dtype: Any = _plain(numpy, numpy.dtype(dtype))
+            if self.structure is not None:
+                _check_layout(self.structure, self.dtype)
         except (TypeError, ValueError, NotImplementedError) as error:
             raise TypeError(f"dtype={dtype!r} is no type of fixed size: {error}") from None
         self.given = self.structure or self.dtype
-        self._base, self._shape = self.dtype.base, self.dtype.shape
-        text = _dtypes.text_of(self._base)
+        self.base, self.shape = self.dtype.base, self.dtype.shape
+        text = _dtypes.text_of(self.base)
         if text is None or self.dtype.itemsize == 0:
             raise TypeError(
-                f"dtype={dtype!r} can't be shared between processes: an item needs some bytes, and"
-                " none of them may be a reference to an object"
+                f"dtype={dtype!r} can't be shared between processes: an item needs some bytes, none"
+                " of which may be a reference to an object, and fields that 64 KiB can name"
             )
         # An array of numpy never has items that are arrays, so that module has no text for these.
-        self.text = json.dumps([text, self._shape]) if self._shape else text
+        self.text = json.dumps([text, self.shape]) if self.shape else text
         self.item_bytes = int(self.dtype.itemsize)
+        if self.item_bytes > MAX_ITEM_BYTES:
+            raise TypeError(f"items of {self.item_bytes} bytes are larger than a slot can be")
+        self.empty = numpy.empty
+        self.get_batch = functools.partial(_typed.take_array, self)
 
     @classmethod
     def of_text(cls, text: bytes, path: str) -> ItemType:
@@ -82,7 +108,7 @@ class ItemType:
             found = cls((_dtypes.dtype_of(base), tuple(shape)))
             if found.text.encode() == text:
                 return found
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             pass
         raise CorruptSegmentError(f"{path} says that its items are of one type, but not of which")
 
@@ -117,81 +143,79 @@ class ItemType:
         """Make an item of what was given: fields in order or by name, a number, an array."""
         theirs = getattr(item, "dtype", None)
         if isinstance(item, ctypes.Structure):
-            theirs = numpy.dtype(type(item))
+            theirs = _plain(numpy, numpy.dtype(type(item)))
             item = numpy.frombuffer(bytes(item), theirs, 1)[0]
-        if isinstance(item, Mapping) and self.dtype.names:
-            if set(item) != set(self.dtype.names):
+        names = self.base.names
+        if isinstance(item, Mapping) and names:
+            if set(item) != set(names):
                 raise TypeError(
-                    f"an item has the fields {', '.join(self.dtype.names)}, not"
+                    f"an item has the fields {', '.join(names)}, not"
                     f" {', '.join(map(str, item)) or 'none'}"
                 )
-            item = tuple(item[name] for name in self.dtype.names)
-        elif self.dtype.names and theirs != (None if isinstance(item, tuple) else self.dtype):
+            item = tuple(item[name] for name in names)
+        elif names and not self.shape and theirs != (None if type(item) is tuple else self.dtype):
             raise TypeError(
-                f"an item must be a tuple of {', '.join(self.dtype.names)}, a dict of these, or"
-                f" have the dtype {self.dtype}; not {theirs or type(item).__name__}"
+                f"an item must be a tuple of {', '.join(names)}, a dict of these, or have the dtype"
+                f" {self.dtype}; not {theirs or type(item).__name__}"
             )
-        made = numpy.asarray(item, dtype=self._base)
-        if made.shape != self._shape:
+        if theirs != self.base:
+            _check_value(numpy, self.base, item)
+        seen = numpy.asarray(item, dtype=self.base)
+        if seen.shape != self.shape:
             raise TypeError(
-                f"an item has the shape {self._shape}, not {made.shape}"
-                + (": put_batch takes arrays of items" if made.shape else "")
+                f"an item has the shape {self.shape}, not {seen.shape}"
+                + (": put_batch takes arrays of items" if seen.shape else "")
             )
+        if theirs == self.base:
+            return seen
+        # What pads it is nobody's memory.
+        made = numpy.zeros(self.shape, self.base)
+        made[...] = item
         return made
 
     # ---- many ----
 
-    def put_batch(self, queue: ObjectQueue, items: Any, block: bool, timeout: float | None) -> None:
+    def put_batch(self, queue: ObjectQueue, items: Any, deadline_ns: int) -> None:
         """Put an array of items, or what makes some, as `ObjectQueue.put_batch`."""
         numpy = _numpy()
+        if isinstance(items, Mapping):
+            raise TypeError("a batch is a sequence of items, not one dict")
         if isinstance(items, ctypes.Array) and items._type_ is self.structure:
-            array = numpy.frombuffer(items, self.dtype)
-        elif isinstance(items, numpy.ndarray) and items.dtype == self._base and items.ndim:
-            if items.shape[1:] != self._shape:
+            array = numpy.frombuffer(items, numpy.uint8)
+        elif isinstance(items, numpy.ndarray) and items.dtype == self.base and items.ndim:
+            if items.shape[1:] != self.shape:
                 raise TypeError(
-                    f"each item has the shape {self._shape}, not {items.shape[1:]} as in this array"
+                    f"each item has the shape {self.shape}, not {items.shape[1:]} as in this array"
                 )
-            array = numpy.ascontiguousarray(items)
+            array = numpy.ascontiguousarray(items).reshape(-1).view(numpy.uint8)
         else:
-            data = b"".join([self.dumps(item) for item in _each(items)])
-            array = numpy.frombuffer(data, numpy.uint8)
-        _typed.put_items(
-            queue, array.reshape(-1).view(numpy.uint8), self.item_bytes, block, timeout
-        )
-
-    def get_batch(
-        self, consumer: Consumer, max_items: int, block: bool, timeout: float | None
-    ) -> Any:
-        """Take 1 to `max_items` items as one array, as `Consumer.get_batch`."""
-        numpy = _numpy()
-        # Bytes first: a view of them has the type, whatever its shape.
-        memory = numpy.empty(max_items * self.item_bytes, numpy.uint8)
-        count = _typed.take_items(consumer, memory, self.item_bytes, block, timeout)
-        if count * 2 < max_items:
-            memory = memory[: count * self.item_bytes].copy()  # rather than keep all of it
-        return self._array(memory[: count * self.item_bytes], count)
+            array = b"".join([self.dumps(item) for item in items])
+        _typed.put_items(queue, array, self.item_bytes, deadline_ns)
 
     def joined(self, batches: Sequence[Any]) -> Any:
         """Return several batches as one."""
         numpy = _numpy()
-        parts = [numpy.frombuffer(batch, numpy.uint8) for batch in batches]
-        memory = numpy.concatenate(parts)
-        return self._array(memory, memory.size // self.item_bytes)
+        parts = [numpy.frombuffer(batch, numpy.uint8) for batch in map(_bytes_of, batches)]
+        return _typed.as_array(self, numpy.concatenate(parts))
 
-    def _array(self, memory: Any, count: int) -> Any:
-        if self.structure is not None:
-            return (self.structure * count).from_buffer(memory)
-        return memory.view(self._base).reshape(count, *self._shape)
+
+def _bytes_of(batch: Any) -> Any:
+    """Return a batch as what has its bytes: not all dtypes have a format that buffers know."""
+    return batch if isinstance(batch, ctypes.Array) else batch.reshape(-1).view("u1")
 
 
 def _plain(numpy: Any, dtype: Any) -> Any:
     """Return the dtype, with bytes where it has characters of C, which are the same in memory."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        return numpy.dtype((_plain(numpy, base), shape))
+        inner = _plain(numpy, base)
+        # An array of arrays is one of more dimensions.
+        return numpy.dtype((inner.base, (*shape, *inner.shape)))
     if dtype.names is None:
         return numpy.dtype("S1") if dtype.char == "c" else dtype
     fields = [dtype.fields[name] for name in dtype.names]
+    if any(len(field) != 2 for field in fields):
+        raise TypeError("its fields have titles, which are of no use here")
     spec = {
         "names": list(dtype.names),
         "formats": [_plain(numpy, field[0]) for field in fields],
@@ -201,10 +225,57 @@ def _plain(numpy: Any, dtype: Any) -> Any:
     return numpy.dtype(spec, align=dtype.isalignedstruct)
 
 
-def _each(items: Any) -> Iterable[Any]:
-    if isinstance(items, Mapping):
-        raise TypeError("a batch is a sequence of items, not one dict")
-    return items  # type: ignore[no-any-return]
+def _is_class(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(
+        kind, ctypes.Structure | ctypes.Union | ctypes.Array | ctypes._SimpleCData
+    )
+
+
+def _check_class(kind: Any) -> None:
+    """Raise TypeError for a class of ctypes that means nothing to another process, or to numpy."""
+    if issubclass(kind, ctypes.Array):
+        _check_class(kind._type_)
+    elif issubclass(kind, ctypes.Union):
+        raise TypeError(f"{kind.__name__} is a union: its bytes don't tell which field they are of")
+    elif issubclass(kind, ctypes.Structure):
+        if any("_fields_" in vars(base) for base in kind.__mro__[1:]):
+            raise TypeError(f"{kind.__name__} inherits fields: name them all in one class")
+        for field in getattr(kind, "_fields_", ()):
+            _check_class(field[1])
+    elif not issubclass(kind, ctypes._SimpleCData) or kind._type_ in "PzZO":
+        raise TypeError(f"{kind.__name__} is a reference, which means nothing to another process")
+
+
+def _check_layout(structure: Any, dtype: Any) -> None:
+    """Raise TypeError unless numpy knows where each field is."""
+    if ctypes.sizeof(structure) != dtype.itemsize or any(
+        getattr(structure, field[0]).offset != dtype.fields[field[0]][1]
+        for field in structure._fields_
+    ):
+        raise TypeError(f"numpy lays {structure.__name__} out otherwise than ctypes")
+
+
+def _check_value(numpy: Any, dtype: Any, value: Any) -> None:
+    """Raise TypeError or ValueError if a value would not be the same as a field of this dtype."""
+    base = dtype.base
+    if base.names is not None:
+        if isinstance(value, tuple) and not dtype.shape:
+            for name, part in zip(base.names, value, strict=False):
+                _check_value(numpy, base.fields[name][0], part)
+        elif isinstance(value, list | tuple):
+            for part in value:
+                _check_value(numpy, base, part)
+        return
+    seen = numpy.asarray(value)
+    is_time = base.kind in "Mm" and isinstance(value, datetime.date | datetime.timedelta)
+    if (seen.dtype.kind not in _TAKES[base.kind] and not is_time and seen.size) or (
+        base.kind in "SU" and seen.dtype.itemsize > base.itemsize
+    ):
+        raise TypeError(f"{value!r} is no {base}, or too long for one")
+    if base.kind in "iu" and seen.size:
+        limits = numpy.iinfo(base)
+        if int(seen.min()) < limits.min or int(seen.max()) > limits.max:
+            raise ValueError(f"{value!r} is out of bounds for {base}")
 
 
 def _numpy() -> Any:

@@ -80,9 +80,11 @@ class NamedQueue(RawQueue):
                 f"{self._label()} exists with serializer={_serializer_name(attachment)!r}, not"
                 f" {serializer or 'dtype'!r}: leave it out to use it as it is"
             )
-        self._begin(attachment)
         if attachment.serializer == serializers.TYPED:
-            self._set_item_type(self._agreed(item_type, attachment))
+            item_type = self._agreed(item_type, attachment)
+        self._begin(attachment)
+        if item_type is not None:
+            self._set_item_type(item_type)
         self._copy = bool(copy)
         self._set_copies(self._copy)
 

@@ -370,12 +370,12 @@ OSError
         dict
             As `SharedMemoryQueue.get_metrics`; ``items_got`` is the sum over the groups.
             ``groups``: a dict for each with ``group``, ``policy``, ``drop_after_seconds``,
-            ``after``, ``next_sequence``, ``items_got``, ``depth`` (what it could take), ``lag``
-            (what was put and not taken), ``held`` (taken and not finished), ``lapped`` (lost),
-            ``oldest_item_age_seconds``, ``gates_tail`` (whether it is the one that producers wait
-            for, if they wait), ``blocked_full_seconds`` (how long producers have waited for it,
-            together) and ``items_per_second`` (got since this handle asked last; the first time
-            since the group was opened).
+            ``after``, ``next_sequence``, ``items_got`` (or skipped), ``depth`` (what it could
+            take), ``lag`` (what was put and not taken), ``held`` (taken and not finished),
+            ``lapped`` (lost), ``oldest_item_age_seconds``, ``gates_tail`` (whether it is the one
+            that producers wait for, if they wait), ``blocked_full_seconds`` (how long producers
+            have waited for it, together) and ``items_per_second`` (got since this handle asked
+            last; the first time since the group was opened).
         """
         seen = _groups.rows(self._attachment)
         names = {each["index"]: name_of(each) for each in seen}

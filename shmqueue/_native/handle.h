@@ -16,7 +16,7 @@ enum {
 typedef struct {
   uint32_t closed;
   uint32_t strategy;
-  uint64_t poll_ns; /* how long a wait polls before it sleeps; 0: what is usual with the strategy */
+  uint64_t poll_ns; /* how long a call polls before it sleeps; 0: what is usual with the strategy */
 } shmq_handle;
 
 /* For calls that nobody's handle makes. */
@@ -41,11 +41,11 @@ static inline uint32_t shmq_wait_strategy(const shmq_handle *handle) {
   return load_relaxed(&handle->strategy); /* relaxed: as above */
 }
 
-/* How long a wait may poll, where `usual_ns` is how long one that blocks does. */
-static inline uint64_t shmq_poll_budget_ns(const shmq_handle *handle, uint64_t usual_ns) {
+/* How long the waits of a call may poll because the handle says so; 0: not for that reason. */
+static inline uint64_t shmq_poll_budget_ns(const shmq_handle *handle) {
   uint64_t budget = load_relaxed(&handle->poll_ns); /* relaxed: as above */
   if (budget > 0) return budget;
-  return shmq_wait_strategy(handle) == SHMQ_WAIT_BLOCK ? usual_ns : UINT64_MAX;
+  return shmq_wait_strategy(handle) == SHMQ_WAIT_BLOCK ? 0 : UINT64_MAX;
 }
 
 #endif

@@ -32,6 +32,7 @@
 typedef struct {
   uint64_t deadline_ns;  /* CLOCK_MONOTONIC, or SHMQ_NO_DEADLINE */
   uint64_t started_ns;   /* of this wait; 0 before it */
+  uint64_t first_ns;     /* of the first wait of the call */
   uint64_t accounted_ns; /* how far the seat's counter of blocked time has come */
   uint64_t sleep_ns;     /* bound of the next sleep */
   uint64_t count;        /* slots wanted: more than 1 for a batch */
@@ -102,6 +103,7 @@ static inline void shmq_waiter_account(const shmq_view *view, shmq_waiter *waite
 
 static inline void shmq_waiter_begin(const shmq_view *view, shmq_waiter *waiter, shmq_status why) {
   waiter->started_ns = waiter->accounted_ns = now_ns();
+  if (waiter->first_ns == 0) waiter->first_ns = waiter->started_ns;
   waiter->sleep_ns = why == SHMQ_BUSY ? SHMQ_SLEEP_SHORT : SHMQ_SLEEP_BUSY;
   waiter->why = why;
   if (waiter->counted & 1u << why) return;
@@ -128,10 +130,9 @@ static inline int shmq_poll(const shmq_view *view, const shmq_waiter *waiter, ui
 static inline int shmq_spin(shmq_view *view, const shmq_waiter *waiter) {
   uint32_t in_vain = load_relaxed(&view->spins_in_vain); /* relaxed: private, and a guess */
   uint32_t halvings = in_vain < SHMQ_SPIN_HALVINGS ? in_vain : SHMQ_SPIN_HALVINGS;
-  uint64_t budget_ns = shmq_poll_budget_ns(waiter->handle, view->spin_ns);
-  if (budget_ns == 0) return 0;
+  if (view->spin_ns == 0) return 0;
   if (in_vain % SHMQ_SPIN_RETRY == 0) halvings = 0;
-  if (shmq_poll(view, waiter, budget_ns >> halvings)) {
+  if (shmq_poll(view, waiter, view->spin_ns >> halvings)) {
     if (in_vain > 0) store_relaxed(&view->spins_in_vain, 0); /* relaxed: as above */
     return 1;
   }
@@ -270,6 +271,7 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
 static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_status why,
                                     shmq_end *end) {
   uint64_t now, deadline;
+  uint64_t budget = shmq_poll_budget_ns(waiter->handle);
   /* What was waited until now was for the end that was the slowest then. */
   if (waiter->end != end && waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
   waiter->end = end;
@@ -277,9 +279,7 @@ static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_s
   if (waiter->why != why || waiter->started_ns == 0) {
     if (waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
     shmq_waiter_begin(view, waiter, why);
-    if (!waiter->slept && shmq_wait_strategy(waiter->handle) == SHMQ_WAIT_BLOCK &&
-        shmq_spin(view, waiter))
-      return SHMQ_OK;
+    if (!waiter->slept && budget == 0 && shmq_spin(view, waiter)) return SHMQ_OK;
   }
   now = now_ns();
   shmq_waiter_account(view, waiter, now);
@@ -288,9 +288,10 @@ static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_s
   if (why == SHMQ_BUSY && deadline < waiter->started_ns + SHMQ_BUSY_GRACE)
     deadline = waiter->started_ns + SHMQ_BUSY_GRACE;
   if (now >= deadline) return SHMQ_TIMEOUT;
-  if (shmq_wait_strategy(waiter->handle) != SHMQ_WAIT_BLOCK &&
-      now - waiter->started_ns < shmq_poll_budget_ns(waiter->handle, 0))
-    return shmq_poll_on(view, waiter, now, deadline);
+  if (!waiter->slept && now - waiter->first_ns < budget) {
+    budget -= now - waiter->first_ns;
+    return shmq_poll_on(view, waiter, now, deadline - now < budget ? deadline : now + budget);
+  }
   return shmq_sleep(view, waiter, now, deadline);
 }
 

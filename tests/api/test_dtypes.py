@@ -1,6 +1,7 @@
 """Queues whose items are of one dtype: records in, records out, whole batches as arrays."""
 
 import ctypes
+import datetime
 import multiprocessing
 import pickle
 from queue import Empty, Full
@@ -8,8 +9,14 @@ from queue import Empty, Full
 import numpy
 import pytest
 
-from shmqueue import CorruptItemError, CorruptSegmentError, SharedMemoryQueue, Stream
-from tests.protocol.raw import SIZES
+from shmqueue import (
+    CorruptItemError,
+    CorruptSegmentError,
+    SharedMemoryQueue,
+    Stream,
+)
+from shmqueue.item_types import ItemType
+from tests.protocol.raw import HEAD, SIZES, TAIL
 from tests.support import LIMIT
 
 FORK = multiprocessing.get_context("fork")
@@ -24,6 +31,22 @@ class Tick(ctypes.Structure):
 
 class Other(ctypes.Structure):
     _fields_ = [("time", ctypes.c_int32)]
+
+
+class Sub(Other):
+    _fields_ = [("more", ctypes.c_int32)]
+
+
+class Either(ctypes.Union):
+    _fields_ = [("a", ctypes.c_int32), ("b", ctypes.c_float)]
+
+
+class Pointing(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p * 2)]
+
+
+class Big(ctypes.BigEndianStructure):
+    _fields_ = [("a", ctypes.c_uint16), ("parts", ctypes.c_int32 * 3)]
 
 
 def _array(count=3):
@@ -73,6 +96,9 @@ def test_what_arrives_can_be_changed_and_shares_nothing(queue):
         ("<U2", "hé"),
         ("<M8[ns]", numpy.datetime64(5, "ns")),
         (("<f4", (2, 3)), numpy.arange(6, dtype="<f4").reshape(2, 3)),
+        ((("<f4", (3,)), (2,)), numpy.arange(6, dtype="<f4").reshape(2, 3)),
+        (">u4", 5),
+        ([("a", ">f8"), ("b", [("c", "?"), ("d", "<m8[s]")])], (1.5, (True, numpy.timedelta64(3)))),
         (numpy.dtype({"names": ["a", "b"], "formats": ["u1", "<f8"], "offsets": [3, 16]}), (1, 2)),
     ],
     ids=str,
@@ -81,10 +107,11 @@ def test_any_dtype_without_objects_will_do(create, dtype, item):
     queue = create(dtype=dtype)
     queue.put(item)
     queue.put_batch([item, item])
-    expected = numpy.array(item, numpy.dtype(dtype).base)
+    base = numpy.dtype(dtype).base.base
+    expected = numpy.array(item, base)
     assert numpy.array_equal(queue.get(), expected)
     batch = queue.get_batch(5)
-    assert batch.dtype == numpy.dtype(dtype).base
+    assert batch.dtype == base
     assert numpy.array_equal(batch, numpy.stack([expected, expected]))
 
 
@@ -133,6 +160,22 @@ def test_a_batch_can_have_more_than_are_taken_at_once(create):
     assert numpy.array_equal(queue.get_batch(10**15), numpy.arange(5000))
 
 
+def test_values_that_are_as_good_are_taken(create):
+    queue = create(dtype=[("a", "<f4"), ("b", "<i8"), ("c", "S4"), ("d", "<M8[D]")])
+    day = datetime.date(2026, 11, 21)
+    queue.put((1, True, b"ab", day))
+    got = queue.get()
+    assert (got["a"], got["b"], got["c"], got["d"].item()) == (1.0, 1, b"ab", day)
+
+
+def test_nobodys_memory_travels_in_what_pads_an_item(create):
+    queue = create(dtype=numpy.dtype([("a", "u1"), ("b", "<f8"), ("c", "u1")], align=True))
+    for number in range(50):
+        numpy.full(24, 0xAB, "u1")  # freed at once: the next allocation of its size has its memory
+        queue.put((number, 0.0, 0))
+        assert queue.get_bytes() == bytes([number]) + bytes(23)
+
+
 # ---- structures of ctypes
 
 
@@ -153,6 +196,16 @@ def test_structures_arrive_as_their_class(create):
         (3, 3.5, b"b"),
         (4, 4.5, b"s"),
     ]
+
+
+def test_the_bytes_of_a_structure_may_be_in_either_order(create, run_id):
+    queue = create(capacity=8, dtype=Big)
+    queue.put(Big(258))
+    queue.put((259, (4, 5, 6)))
+    assert queue.get().a == 258
+    with SharedMemoryQueue("q", run_id=run_id) as other:
+        got = other.get()
+        assert (got["a"], got["parts"].tolist()) == (259, [4, 5, 6])
 
 
 def _put_ticks(queue):
@@ -225,21 +278,29 @@ def test_groups_get_records_and_batches(run_id):
             assert numpy.array_equal(numpy.concatenate(batches), _array(4))
 
 
-def test_what_comes_in_while_lingering_is_one_array(run_id):
-    with Stream("s", create=True, capacity=8, run_id=run_id, dtype=Tick, groups=["a"]) as stream:
+@pytest.mark.parametrize(("dtype", "item"), [(Tick, Tick), ("<M8[s]", numpy.datetime64)])
+def test_what_comes_in_while_lingering_is_one_array(run_id, dtype, item):
+    def made(number):
+        return item(number) if item is Tick else item(number, "s")
+
+    with Stream("s", create=True, capacity=8, run_id=run_id, dtype=dtype, groups=["a"]) as stream:
         stream.unlink()
-        stream.put(Tick(1))
+        stream.put(made(1))
         with stream.group("a") as group:
             batches = group.batches(3, linger=LIMIT)
-            get = group.get_batch
+            get, numbers = group.get_batch, iter((2, 3, 4))
 
             def and_put_more(*args, **kwargs):
                 got = get(*args, **kwargs)
-                stream.put(Tick(got[-1].time + 1))
+                stream.put(made(next(numbers)))
                 return got
 
             group.get_batch = and_put_more
-            assert [tick.time for tick in next(batches)] == [1, 2, 3]
+            batch = next(batches)
+    if item is Tick:
+        assert [tick.time for tick in batch] == [1, 2, 3]
+    else:
+        assert batch.astype("i8").tolist() == [1, 2, 3]
 
 
 # ---- what can't be
@@ -256,6 +317,13 @@ def test_what_comes_in_while_lingering_is_one_array(run_id):
         (numpy.zeros((), [("other", "<i8")]), "not .*other"),
         (_array(2), r"shape \(\), not \(2,\): put_batch takes arrays"),
         (Other(1), "not .*time"),
+        ((1, 2.5, "XLO", (3, 4)), "'XLO' is no |S3"),
+        ((1, 2.5, b"LONG", (3, 4)), "b'LONG' is no |S3, or too long"),
+        ((1.5, 2.5, b"", (3, 4)), "1.5 is no int64"),
+        (("1", 2.5, b"", (3, 4)), "'1' is no int64"),
+        ((1, None, b"", (3, 4)), "None is no float64"),
+        ((1, 2.5, b"", (3, 4.5)), "is no uint16"),
+        ((1, 2.5, b"", (3, 70000)), "is out of bounds for uint16"),
     ],
     ids=str,
 )
@@ -268,7 +336,14 @@ def test_what_makes_no_item_is_refused_and_nothing_is_put(queue, item, told):
 
 
 @pytest.mark.parametrize(
-    "dtype", [object, [("a", "O")], "V0", "no such", lambda: 1, ctypes.py_object], ids=str
+    "dtype",
+    [
+        *(object, [("a", "O")], "V0", "no such", lambda: 1, ctypes.py_object),
+        *(Sub, ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int), Either, Pointing),
+        numpy.dtype([(("title", "a"), "<f8")]),
+        [(f"field {number}", "u1") for number in range(4000)],
+    ],
+    ids=lambda dtype: str(dtype)[:40],
 )
 def test_what_is_no_type_of_fixed_size_is_refused(create, dtype):
     with pytest.raises(TypeError, match="dtype="):
@@ -299,10 +374,36 @@ def test_a_damaged_item_is_passed_over_and_the_others_arrive(queue, open_raw):
     queue.put_batch(_array(4))
     _damage(open_raw(), 1, 5)
     assert numpy.array_equal(queue.get_batch(8), _array(1))
-    with pytest.raises(CorruptItemError, match="of 5 bytes was passed over"):
+    with pytest.raises(CorruptItemError, match="an item of 5 bytes and of kind 1 was"):
         queue.get_batch(8)
     assert numpy.array_equal(queue.get_batch(8), _array(4)[2:3])
     assert numpy.array_equal(queue.get_batch(8), _array(4)[3:])
+
+
+class Harmful:
+    def __reduce__(self):
+        return HARM.append, ("done",)
+
+
+HARM = []
+
+
+def test_nothing_is_ever_unpickled(create, open_raw):
+    """An item of the right size may be of another kind only where somebody scribbled."""
+    text = pickle.dumps(Harmful())
+    queue = create(capacity=8, dtype=f"V{len(text)}")
+    raw = open_raw()
+    for call in (queue.get, lambda: queue.get_batch(2)):
+        at = raw.get("end", TAIL, "sequence") % 8
+        queue.put(text)
+        for kind in range(2, 20):
+            place = raw.offset_of("slot", at, "kind")
+            raw._map[place : place + 2] = kind.to_bytes(2, "little")
+            with pytest.raises(CorruptItemError):
+                call()
+            raw.set("end", HEAD, "sequence", raw.get("end", HEAD, "sequence") - 1)
+        raw.set("end", HEAD, "sequence", raw.get("end", HEAD, "sequence") + 1)
+    assert HARM == []
 
 
 @pytest.mark.parametrize("length", [5, TRADE.itemsize + 1], ids=["shorter", "longer"])
@@ -329,3 +430,9 @@ def test_a_dtype_that_is_none_is_said_to_be_damaged(create, run_id):
         file.write(b"<q8")
     with pytest.raises(CorruptSegmentError, match="not of which"):
         SharedMemoryQueue("q", run_id=run_id)
+
+
+@pytest.mark.parametrize("text", [b"[" * 60_000, b"[", b"[1,2]", b'["<f8",[0]]', b"\xff", b"{}"])
+def test_no_text_harms_who_reads_it(text):
+    with pytest.raises(CorruptSegmentError):
+        ItemType.of_text(text, "somewhere")

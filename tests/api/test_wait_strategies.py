@@ -11,13 +11,15 @@ from shmqueue import SharedMemoryQueue, ShutDown
 from tests.protocol.raw import AWAITED, TAIL
 from tests.support import LIMIT, Thread, await_thread_asleep, wait_until
 
-POLLING = ["spin", "yield"]
+POLLING = ["spin", "yield", "block"]
 SHORT = 0.02
 
 
 @pytest.fixture(params=POLLING)
 def queue(request, create):
-    return create(capacity=2, item_size=64, wait_strategy=request.param)
+    """A queue whose calls poll: by their strategy, or because they are given the time for it."""
+    spin_seconds = 10 * LIMIT if request.param == "block" else None
+    return create(capacity=2, item_size=64, wait_strategy=request.param, spin_seconds=spin_seconds)
 
 
 def _waits(queue, what):
@@ -124,7 +126,7 @@ def test_ctrl_c_ends_the_wait(queue):
 def test_a_wait_changes_its_way_when_the_handle_does(queue, open_raw):
     getter = Thread(queue.get, timeout=LIMIT)
     _waits(queue, "empty")
-    queue.set_wait_strategy("block")
+    queue.set_wait_strategy("block", spin_seconds=0)
     raw = open_raw()
     wait_until(lambda: raw.owner(TAIL) & AWAITED, "the getter to ask for the bell")
     queue.put("there")
@@ -138,6 +140,14 @@ def test_a_handle_tells_how_it_waits(create):
     assert queue.wait_strategy == "spin"
     queue.set_wait_strategy("block")
     assert queue.wait_strategy == "block"
+
+
+def test_any_number_of_seconds_will_do(create):
+    queue = create()
+    for seconds in (0, 1e-9, 1, 10**400, float("inf")):
+        queue.set_wait_strategy("block", seconds)
+        with pytest.raises(Empty):
+            queue.get(timeout=SHORT)
 
 
 def test_queues_without_a_name_can_poll_as_well():
@@ -158,16 +168,17 @@ def test_queues_without_a_name_can_poll_as_well():
         (["spin"], None, r"not \['spin'\]"),
         ("spin", -1, "from 0 on, not -1"),
         ("spin", float("nan"), "from 0 on, not nan"),
+        ("spin", "long", "not supported"),
     ],
 )
 def test_what_can_not_be_is_refused_and_changes_nothing(
     create, run_id, strategy, spin_seconds, told
 ):
     queue = create(wait_strategy="yield")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises((TypeError, ValueError), match=told):
         queue.set_wait_strategy(strategy, spin_seconds)
     assert queue.wait_strategy == "yield"
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises((TypeError, ValueError), match=told):
         SharedMemoryQueue(
             "other", True, run_id=run_id, wait_strategy=strategy, spin_seconds=spin_seconds
         )

@@ -177,6 +177,18 @@ def test_a_batch_lingers_for_more(stream):
         wait_until(lambda: batches == [[0, 1, 2]], "a batch")
 
 
+def test_items_of_one_dtype_come_as_arrays_also_where_they_linger(make_stream):
+    batches = []
+    stream = make_stream(groups=["sum"], dtype="<i4")
+    with (
+        Consumers(stream, "sum", lambda: Keeping(batches), max_items=3, linger=LIMIT),
+        stream.writer() as out,
+    ):
+        for number in range(3):
+            out.put(number, timeout=LIMIT)
+        wait_until(lambda: batches == [[0, 1, 2]], "a batch")
+
+
 def test_what_comes_in_while_a_batch_lingers_and_fails_is_raised_behind_it(stream):
     batches = []
     consumers = Consumers(stream, "sum", lambda: Keeping(batches), max_items=3, linger=LIMIT)

@@ -47,6 +47,7 @@ def test_one_who_comes_after_others_waits_for_them(make_stream, strategy):
     stream.put("x")
     with stream.group("a") as a, stream.group("b") as b:
         getter = Thread(b.get, timeout=LIMIT)
+        _waits(stream, "empty")
         assert a.get() == "x"
         a.done()
         assert getter.result() == "x"
