@@ -13,26 +13,32 @@ import os
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from shmqueue._inspect cimport rows_of
+from shmqueue._inspect cimport group_row, rows_of
 from shmqueue._protocol cimport (
     SHMQ_END_DONE,
     SHMQ_END_HEAD0,
     SHMQ_END_POOL,
     SHMQ_END_SHUT,
     SHMQ_END_TAIL,
+    SHMQ_END_WRITTEN,
+    SHMQ_MAX_GROUPS,
+    SHMQ_MAX_WRITERS,
     SHMQ_TAG,
     shmq_block,
     shmq_block_backed_bytes,
     shmq_block_count,
+    shmq_block_is_pinned,
     shmq_block_is_referred,
     shmq_file_enter,
     shmq_file_entered,
     shmq_file_is_held,
     shmq_file_lock_out,
+    shmq_group_identity,
     shmq_header,
+    shmq_holds_granted,
     shmq_seat,
     shmq_seats_granted,
     shmq_slot_reference_bytes,
@@ -58,8 +64,8 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     Py_ssize_t pread(int, void *, size_t, int64_t)
 
-_ENDS = ((SHMQ_END_TAIL, "tail"), (SHMQ_END_POOL, "pool"), (SHMQ_END_DONE, "done"),
-         (SHMQ_END_HEAD0, "head"))
+_ENDS = [(SHMQ_END_TAIL, "tail"), (SHMQ_END_POOL, "pool"), (SHMQ_END_DONE, "done"),
+         (SHMQ_END_HEAD0, "head")]
 
 
 def examine(int fd, str path not None, bint blocks=True):
@@ -80,7 +86,9 @@ def examine(int fd, str path not None, bint blocks=True):
         Geometry; ``items``; ``seats`` as `_inspect.seat_rows`, each with the ``blocks`` that its
         process holds and their ``block_bytes``; ``owners``: the ends whose owner word somebody
         holds; ``blocks`` and bytes of the pool; ``lost_blocks`` and ``lost_bytes``: what the dead
-        held and no slot refers to.
+        held and no slot refers to. Of a stream also ``groups``: as `_inspect.group_row`, each with
+        ``subscriber``, whom it ends with, and ``dead_holds``, how many consumers died with items
+        of it unfinished; and ``writers``, who is registered.
 
     Raises
     ------
@@ -178,8 +186,12 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
     count = shmq_block_count(view) if blocks else 0
     _read(view, header.blocks_offset, count * sizeof(shmq_block))
     shmq_snapshot_ends(view, &head, &tail)
+    groups = [] if view.stream == NULL else _groups_of(view, header)
+    heads = [(SHMQ_END_HEAD0 + 1 + group["index"], "head of a group") for group in groups]
     owners = []
-    for index, name in _ENDS:
+    for index, name in _ENDS + heads:
+        if index == SHMQ_END_HEAD0 and view.stream != NULL:
+            name = "floor"
         word = view.ends[index].owner
         if word & SHMQ_TAG:
             held = _holder(view, header, word)
@@ -205,7 +217,11 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
             continue
         if word not in is_dead:
             is_dead[word] = not _holder(view, header, word)["alive"]
-        if is_dead[word] and not _is_referred(view, header, index):
+        if (
+            is_dead[word]
+            and not shmq_block_is_pinned(view, index)
+            and not _is_referred(view, header, index)
+        ):
             lost += 1
             lost_bytes += had
         row = by_seat.get(shmq_tag_seat(word))
@@ -229,7 +245,44 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
         "pool_free_bytes": free_bytes,
         "lost_blocks": lost,
         "lost_bytes": lost_bytes,
+        "groups": groups,
+        "writers": [] if view.stream == NULL else _writers_of(view, header),
     }
+
+
+cdef list _groups_of(shmq_view *view, const shmq_header *header):
+    """The groups of a stream, and what the dead have of them."""
+    cdef uint32_t group, i
+    groups = []
+    for group in range(SHMQ_MAX_GROUPS):
+        row = group_row(view, group)
+        if row is None:
+            continue
+        word = view.stream.groups[group].subscriber
+        row["subscriber"] = _holder(view, header, word) if word else None
+        row["dead_holds"] = 0
+        for i in range(shmq_holds_granted(view)):
+            if (
+                view.stream.holds[i].tag != 0
+                and view.stream.holds[i].sequence != UINT64_MAX
+                and view.stream.holds[i].group == shmq_group_identity(view, group)
+                and not _holder(view, header, view.stream.holds[i].tag)["alive"]
+            ):
+                row["dead_holds"] += 1
+        groups.append(row)
+    return groups
+
+
+cdef list _writers_of(shmq_view *view, const shmq_header *header):
+    """Whose rows the writers of a stream are; none once it is at its end."""
+    cdef uint32_t state = view.ends[SHMQ_END_TAIL].state
+    if state & SHMQ_END_SHUT or not state & SHMQ_END_WRITTEN:
+        return []
+    return [
+        _holder(view, header, view.stream.writers[i])
+        for i in range(SHMQ_MAX_WRITERS)
+        if view.stream.writers[i] != 0
+    ]
 
 
 cdef int _read_ends(shmq_view *view, const shmq_header *header) except -1:

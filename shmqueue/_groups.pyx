@@ -1,10 +1,11 @@
 # cython: binding=False
 """The groups of a stream, for Python: joining, leaving, skipping, writers, looking."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from shmqueue._core cimport Attachment
+from shmqueue._inspect cimport group_row
 from shmqueue._protocol cimport (
     SHMQ_DO_SHUT,
     SHMQ_EMPTY,
@@ -26,7 +27,6 @@ from shmqueue._protocol cimport (
     SHMQ_START_AT,
     SHMQ_START_NEXT,
     SHMQ_START_OLDEST,
-    now_ns,
     shmq_begin_writing,
     shmq_finished_by_the_living,
     shmq_finish_writing,
@@ -287,32 +287,9 @@ def tail_of(Attachment attachment not None):
 
 def row_of(Attachment attachment not None, uint32_t group):
     """What a group is like now, in items and nanoseconds; None if it is not open."""
-    cdef shmq_group_seen seen
-    if attachment.view.stream == NULL or not shmq_group_look(attachment.view, group, &seen):
+    if attachment.view.stream == NULL:
         return None
-    tail = tail_of(attachment)
-    return {
-        "index": group,
-        "state": seen.state,
-        "name": seen.group.name[: min(seen.group.name_bytes, SHMQ_GROUP_NAME)],
-        "is_subscriber": seen.group.subscriber != 0,
-        "policy": seen.group.policy,
-        "keep_ns": seen.group.keep_ns,
-        "after": seen.group.after,
-        "joined_sequence": seen.group.joined_sequence,
-        "sequence": seen.sequence,
-        "finished": seen.finished,
-        "lapped": seen.lapped,
-        "ready": max(0, <int64_t>(seen.gate - seen.sequence)),
-        "lag": max(0, <int64_t>(tail - seen.sequence)),
-        "gates_tail": bool(seen.gates_floor),
-        "opened_ns": seen.group.opened_ns,
-        "blocked_full_ns": seen.group.blocked_full_ns,
-        "seen_ns": now_ns(),
-        "oldest_age_ns": (
-            max(0, <int64_t>(now_ns() - seen.oldest_put_ns)) if seen.oldest_put_ns else None
-        ),
-    }
+    return group_row(attachment.view, group)
 
 
 def rows(Attachment attachment not None):

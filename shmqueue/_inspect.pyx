@@ -5,12 +5,16 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport (
+    SHMQ_GROUP_NAME,
     now_ns,
     shmq_counters,
+    shmq_group_look,
+    shmq_group_seen,
     shmq_seat_is_held,
     shmq_seat_snapshot,
     shmq_seats_granted,
     shmq_snapshot,
+    shmq_snapshot_ends,
     shmq_snapshot_seat,
     shmq_snapshot_take,
     shmq_view,
@@ -66,6 +70,38 @@ cdef list rows_of(const shmq_view *view):
         seen["idle_ns"] = max(0, <int64_t>(now - row.active_ns))
         rows.append(seen)
     return rows
+
+
+cdef dict group_row(const shmq_view *view, uint32_t group):
+    """What a group of a stream is like, in items and nanoseconds; None if it is not open."""
+    cdef shmq_group_seen seen
+    cdef uint64_t head, tail, now
+    if not shmq_group_look(view, group, &seen):
+        return None
+    shmq_snapshot_ends(view, &head, &tail)
+    now = now_ns()
+    return {
+        "index": group,
+        "state": seen.state,
+        "name": seen.group.name[: min(seen.group.name_bytes, SHMQ_GROUP_NAME)],
+        "is_subscriber": seen.group.subscriber != 0,
+        "policy": seen.group.policy,
+        "keep_ns": seen.group.keep_ns,
+        "after": seen.group.after,
+        "joined_sequence": seen.group.joined_sequence,
+        "sequence": seen.sequence,
+        "finished": seen.finished,
+        "lapped": seen.lapped,
+        "ready": max(0, <int64_t>(seen.gate - seen.sequence)),
+        "lag": max(0, <int64_t>(tail - seen.sequence)),
+        "gates_tail": bool(seen.gates_floor),
+        "opened_ns": seen.group.opened_ns,
+        "blocked_full_ns": seen.group.blocked_full_ns,
+        "seen_ns": now,
+        "oldest_age_ns": (
+            max(0, <int64_t>(now - seen.oldest_put_ns)) if seen.oldest_put_ns else None
+        ),
+    }
 
 
 cdef _counters_dict(const shmq_counters *counters):

@@ -24,8 +24,27 @@ cdef extern from "_native/joining.h" nogil:
         uint64_t sequence
         uint64_t slot_position
 
+    ctypedef struct shmq_group:
+        uint64_t after
+        uint64_t subscriber
+        uint64_t keep_ns
+        uint64_t joined_sequence
+        uint64_t opened_ns
+        uint64_t blocked_full_ns
+        uint32_t policy
+        uint32_t name_bytes
+        char name[64]
+
+    ctypedef struct shmq_hold:
+        uint64_t tag
+        uint64_t sequence
+        uint64_t group
+
     ctypedef struct shmq_stream:
         uint64_t open
+        shmq_group *groups
+        shmq_hold *holds
+        uint64_t *writers
 
     ctypedef struct shmq_reader:
         uint64_t epoch
@@ -170,6 +189,7 @@ cdef extern from "_native/joining.h" nogil:
     enum: SHMQ_END_DONE
     enum: SHMQ_END_HEAD0
     enum: SHMQ_END_SHUT
+    enum: SHMQ_END_WRITTEN
 
     enum: SHMQ_POLICY_BLOCK
     enum: SHMQ_POLICY_LAG
@@ -182,17 +202,6 @@ cdef extern from "_native/joining.h" nogil:
     enum: SHMQ_MAX_WRITERS
     enum: SHMQ_MAX_PINNERS
     enum: SHMQ_GROUP_NAME
-
-    ctypedef struct shmq_group:
-        uint64_t after
-        uint64_t subscriber
-        uint64_t keep_ns
-        uint64_t joined_sequence
-        uint64_t opened_ns
-        uint64_t blocked_full_ns
-        uint32_t policy
-        uint32_t name_bytes
-        char name[64]
 
     ctypedef struct shmq_group_wish:
         const char *name
@@ -233,6 +242,10 @@ cdef extern from "_native/joining.h" nogil:
     void shmq_finish_writing(shmq_view *, uint32_t writer)
     void shmq_stream_ring_all(const shmq_view *)
     bint shmq_group_look(const shmq_view *, uint32_t group, shmq_group_seen *)
+    void shmq_stream_bury(const shmq_view *)
+    uint32_t shmq_holds_granted(const shmq_view *)
+    uint64_t shmq_group_identity(const shmq_view *, uint32_t group)
+    bint shmq_block_is_pinned(const shmq_view *, uint32_t index)
     void shmq_reader_begin(shmq_reader *, const shmq_view *, uint32_t group, uint32_t state)
     void shmq_reader_finish(const shmq_view *, shmq_reader *)
     void shmq_reader_end(const shmq_view *, shmq_reader *)

@@ -13,6 +13,7 @@ from shmqueue._protocol cimport (
     shmq_seat_forget,
     shmq_seat_is_held,
     shmq_seats_granted,
+    shmq_stream_bury,
     shmq_sweep_after_the_dead,
 )
 
@@ -39,6 +40,8 @@ def repair(Attachment attachment not None, bint trim):
     if not attachment.is_mine():
         attachment.take_seat()
     with nogil:
+        if attachment.view.stream != NULL:
+            shmq_stream_bury(attachment.view)
         shmq_sweep_after_the_dead(attachment.view)
         status = shmq_pool_sweep(attachment.view)
         if trim:

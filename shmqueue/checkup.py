@@ -94,9 +94,18 @@ def as_text(told: dict[str, Any]) -> str:
         shut = ", shut down" if told["is_shut"] else ""
         lines.append(f"  items {items}{shut}; memory {memory}{large}")
         lines += [f"  {line}" for line in _seat_lines(told)]
+        lines += [f"  {_group_line(group)}" for group in told["groups"]]
     lines += [f"  ! {problem}" for problem in told["problems"]]
     lines += [f"  > {deed}" for deed in told.get("deeds", [])]
     return "\n".join(lines)
+
+
+def _group_line(group: dict[str, Any]) -> str:
+    after = f", after {', '.join(map(repr, group['after']))}" if group["after"] else ""
+    lost = f", {group['lapped']:,} lost to it" if group["lapped"] else ""
+    gates = "; producers wait for it" if group["gates_tail"] else ""
+    behind = f"{group['lag']:,} behind"
+    return f"group {group['group']!r} ({group['policy']}{after}): {behind}{lost}{gates}"
 
 
 def _title(told: dict[str, Any]) -> str:

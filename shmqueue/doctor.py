@@ -23,6 +23,7 @@ from shmqueue.errors import (
     SegmentError,
     SegmentVersionError,
 )
+from shmqueue.stats import name_of, row
 
 __all__ = [
     "clear_up_abandoned",
@@ -123,6 +124,11 @@ def _look_through(fd: int, path: str, blocks: bool = True) -> dict[str, Any]:
         held = "; processes are attached to it" if is_held(fd) else "; no process is attached to it"
         state = DAMAGED if isinstance(error, SegmentError) else UNREADABLE
         return told | {"state": state, "is_held": is_held(fd), "problems": [f"{error}{held}"]}
+    names = {group["index"]: name_of(group) for group in seen["groups"]}
+    seen["groups"] = [
+        row(group, names) | {key: group[key] for key in ("subscriber", "dead_holds")}
+        for group in seen["groups"]
+    ]
     state = IN_USE if any(row["alive"] for row in seen["seats"]) else UNATTENDED
     return told | {"state": state, "problems": _problems(seen)} | seen
 
@@ -134,13 +140,26 @@ def _problems(seen: dict[str, Any]) -> list[str]:
         for row in seen["seats"]
         if row["blocks"] and not row["alive"]
     ]
-    for owner in seen["owners"]:
-        if not owner["alive"]:
-            who = f"process {owner['pid']}" if owner["pid"] else "one"
+    problems += [
+        f"the {owner['end']} is in the hands of {_who(owner)} that ended: whoever needs it next"
+        " takes it over"
+        for owner in seen["owners"]
+        if not owner["alive"]
+    ]
+    for group in seen["groups"]:
+        name = group["group"]
+        if group["subscriber"] and not group["subscriber"]["alive"]:
             problems.append(
-                f"the {owner['end']} is in the hands of {who} that ended: whoever needs it next"
-                " takes it over"
+                f"{name} belongs to {_who(group['subscriber'])} that ended: whoever needs room"
+                " removes it"
             )
+        if group["dead_holds"]:
+            problems.append(
+                f"{count(group['dead_holds'], 'consumer')} of group {name!r} ended with items"
+                " unfinished: who comes after goes on as soon as it looks"
+            )
+    if seen["writers"] and not any(writer["alive"] for writer in seen["writers"]):
+        problems.append("all writers ended without finishing: whoever gets sees to the end")
     if seen["lost_blocks"]:
         problems.append(
             f"{count(seen['lost_blocks'], 'block')} ({size(seen['lost_bytes'])}) that the dead"
@@ -149,6 +168,10 @@ def _problems(seen: dict[str, Any]) -> list[str]:
     if seen["items"] is None:
         problems.append("head and tail contradict each other: something else wrote into it")
     return problems
+
+
+def _who(holder: dict[str, Any]) -> str:
+    return f"process {holder['pid']}" if holder["pid"] else "one"
 
 
 def look_at_unnamed() -> list[dict[str, Any]]:

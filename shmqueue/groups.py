@@ -14,47 +14,9 @@ from shmqueue._consumer import Consumer
 from shmqueue._core import Attachment
 from shmqueue._readers import Reader
 from shmqueue.errors import ShutDown
-from shmqueue.stats import NS_PER_SECOND
+from shmqueue.stats import POLICIES, name_of
 
-__all__ = ["POLICIES", "SUBSCRIBER", "Group", "name_of", "row"]
-
-POLICIES = ("block", "lag", "drop")
-SUBSCRIBER = "subscriber-"
-
-
-def row(seen: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
-    """Return what a group is like in the words and units that users read.
-
-    Parameters
-    ----------
-    seen : dict
-        A row of `_groups.rows`.
-    names : dict of int to str
-        What the groups are called, by number.
-    """
-    age, keep = seen["oldest_age_ns"], seen["keep_ns"]
-    return {
-        "group": names[seen["index"]],
-        "policy": POLICIES[seen["policy"]] if seen["policy"] < len(POLICIES) else "unknown",
-        "drop_after_seconds": keep / NS_PER_SECOND if seen["policy"] == 2 else None,
-        "after": [name for index, name in names.items() if seen["after"] >> index & 1],
-        "next_sequence": seen["sequence"],
-        "items_got": seen["sequence"] - seen["joined_sequence"] - seen["lapped"],
-        "depth": seen["ready"],
-        "lag": seen["lag"],
-        "held": max(0, seen["sequence"] - seen["finished"]),
-        "lapped": seen["lapped"],
-        "oldest_item_age_seconds": age / NS_PER_SECOND if age is not None and seen["lag"] else None,
-        "gates_tail": seen["gates_tail"],
-        "blocked_full_seconds": seen["blocked_full_ns"] / NS_PER_SECOND,
-    }
-
-
-def name_of(seen: dict[str, Any]) -> str:
-    """Return what a row of `_groups.rows` is called."""
-    if seen["is_subscriber"]:
-        return f"{SUBSCRIBER}{seen['index']}"
-    return str(seen["name"].decode(errors="replace"))
+__all__ = ["Group"]
 
 
 class Group(Consumer):

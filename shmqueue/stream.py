@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
 from shmqueue import _groups
-from shmqueue.groups import POLICIES, SUBSCRIBER, Group, name_of, row
+from shmqueue.groups import Group
 from shmqueue.named import NamedQueue
-from shmqueue.stats import NS_PER_SECOND
+from shmqueue.stats import NS_PER_SECOND, POLICIES, SUBSCRIBER, name_of, row
 
 __all__ = ["Stream", "Writer"]
 

@@ -250,4 +250,14 @@ static inline int shmq_group_look(const shmq_view *view, uint32_t group, shmq_gr
   return 0;
 }
 
+/* Clears up after the dead where nobody has needed it yet: subscriptions, groups whose remover died,
+ * rows of what consumers held, the end of a stream that no writer is left of. */
+static inline void shmq_stream_bury(const shmq_view *view) {
+  for (uint32_t group = 0; group < SHMQ_MAX_GROUPS; group++) {
+    if (!(shmq_groups_open(view) & shmq_group_bit(group))) continue;
+    if (!shmq_group_bury(view, shmq_group_head(view, group))) shmq_holds_bury(view, group);
+  }
+  shmq_end_written(view);
+}
+
 #endif
