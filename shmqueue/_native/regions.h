@@ -156,6 +156,8 @@ static shmq_status __attribute__((noinline, unused)) shmq_make_room(
   uint64_t head;
   uint32_t region = shmq_region_of(*position);
   uint64_t start = shmq_region_start(region), limit = shmq_region_limit(view, region);
+  /* Beyond what is backed there is no slot (R1): growing up to there would be a scribbler's wish. */
+  if (*position > limit) return SHMQ_CORRUPT;
   if (!shmq_seen_place(view, shmq_head(view), head_sequence, &head)) return SHMQ_CORRUPT;
   uint32_t head_region = shmq_region_of(head);
   int is_alone = head_region == region;         /* no other region is in use */

@@ -1,6 +1,7 @@
 """Scribbled places, jumps, slots and regions: an error or a wrong answer, never a crash or hang."""
 
 import contextlib
+import os
 import pathlib
 import random
 import struct
@@ -231,6 +232,19 @@ class TestWithoutAWay:
             queue.get_batch(10)
         with pytest.raises(Empty):
             queue.get_batch(10, block=False)
+
+    def test_a_tail_beyond_its_memory_is_no_wish_for_more(self, look):
+        """Nothing lies there: no put reserves the memory of all that would be before it."""
+        queue, raw = look(in_one_region)
+        before_bytes = 512 * os.fstat(queue._attachment.fd).st_blocks
+        for which in (0, 1):
+            sequence = raw.get("end", TAIL, "sequence")
+            raw.set_entry(TAIL, which, sequence, region_start(8) + (64 << 20))
+        for item in ("x", bytes(5000)):
+            with pytest.raises(errors.CorruptSegmentError):
+                queue.put(item)
+        after_bytes = 512 * os.fstat(queue._attachment.fd).st_blocks
+        assert after_bytes - before_bytes < FIRST_REGION
 
     def test_a_tail_without_a_place_refuses_both_ways_and_for_good(self, look):
         queue, raw = look(in_one_region)
