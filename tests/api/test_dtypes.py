@@ -101,7 +101,6 @@ def test_what_arrives_can_be_changed_and_shares_nothing(queue):
         ([("a", ">f8"), ("b", [("c", "?"), ("d", "<m8[s]")])], (1.5, (True, numpy.timedelta64(3)))),
         (numpy.dtype({"names": ["a", "b"], "formats": ["u1", "<f8"], "offsets": [3, 16]}), (1, 2)),
     ],
-    ids=str,
 )
 def test_any_dtype_without_objects_will_do(create, dtype, item):
     queue = create(dtype=dtype)
@@ -325,7 +324,6 @@ def test_what_comes_in_while_lingering_is_one_array(run_id, dtype, item):
         ((1, 2.5, b"", (3, 4.5)), "is no uint16"),
         ((1, 2.5, b"", (3, 70000)), "is out of bounds for uint16"),
     ],
-    ids=str,
 )
 def test_what_makes_no_item_is_refused_and_nothing_is_put(queue, item, told):
     with pytest.raises((TypeError, ValueError), match=told):
@@ -343,7 +341,6 @@ def test_what_makes_no_item_is_refused_and_nothing_is_put(queue, item, told):
         numpy.dtype([(("title", "a"), "<f8")]),
         [(f"field {number}", "u1") for number in range(4000)],
     ],
-    ids=lambda dtype: str(dtype)[:40],
 )
 def test_what_is_no_type_of_fixed_size_is_refused(create, dtype):
     with pytest.raises(TypeError, match="dtype="):
