@@ -57,7 +57,7 @@ $(VENV)/.built: $(NATIVE) setup.py $(VENV)/.flags $(VENV)/.tools
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/.built
-	$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+	SHMQUEUE_EXTENSIONS=built $(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
 
 READY := $(VENV)/.built $(VENV)/.installed
