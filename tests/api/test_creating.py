@@ -269,8 +269,17 @@ class TestArguments:
         with pytest.raises(ValueError, match=argument):
             create(**{argument: value})
 
-    @pytest.mark.parametrize("argument", ["capacity", "item_size"])
-    @pytest.mark.parametrize("value", [True, False, 1.0, "10", None, [10]], ids=repr)
+    def test_no_item_size_is_the_usual_one(self, create):
+        assert create(item_size=None).item_size == 4096
+
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [
+            *((name, x) for name in ("capacity", "item_size") for x in (True, False, 1.0, "10")),
+            *[("capacity", None), ("capacity", [10]), ("item_size", [10])],
+        ],
+        ids=repr,
+    )
     def test_a_number_that_is_no_int_is_a_type_error(self, create, argument, value):
         with pytest.raises(TypeError, match=argument):
             create(**{argument: value})
