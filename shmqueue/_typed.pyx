@@ -74,7 +74,7 @@ def take_array(item_type, Consumer consumer not None, size_t wanted, uint64_t de
     cdef Py_buffer target
     taking.item_bytes = item_type.item_bytes
     # What there is, and what may come in meanwhile: not all that the ring could hold.
-    taking.wanted = min(wanted, consumer._open().size() + <uint64_t>BATCH_CHUNK)
+    taking.wanted = min(wanted, min(consumer._open().size(), <uint64_t>wanted) + BATCH_CHUNK)
     # Bytes first: a view of them has the type, whatever its shape.
     memory = item_type.empty(taking.wanted * taking.item_bytes, "u1")
     PyObject_GetBuffer(memory, &target, PyBUF_WRITABLE)

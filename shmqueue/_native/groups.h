@@ -334,7 +334,8 @@ static inline shmq_status shmq_group_open(const shmq_view *view, const shmq_grou
   store_relaxed(&head->place[0].position, 0);
   store_relaxed(&head->place[1].sequence, UINT64_MAX);
   uint32_t state = load_relaxed(&head->state) & ~SHMQ_END_BITS;
-  /* Of a stream that was shut at once nothing is taken any more, which the floor says. */
+  /* Of a stream that was shut at once nothing is taken any more, which the floor says. relaxed: changed
+   * under its word, which we hold. */
   state |= load_relaxed(&shmq_head(view)->state) & SHMQ_END_SHUT;
   /* release: what it is, before it is; pairs with the comparison under the owner word. */
   store_release(&head->state, (state + SHMQ_END_OPENING) | SHMQ_END_OPEN);

@@ -377,17 +377,24 @@ def test_a_damaged_item_is_passed_over_and_the_others_arrive(queue, open_raw):
     assert numpy.array_equal(queue.get_batch(8), _array(4)[3:])
 
 
+HARM = []
+
+
+def _harm():
+    HARM.append("done")
+
+
 class Harmful:
     def __reduce__(self):
-        return HARM.append, ("done",)
-
-
-HARM = []
+        return _harm, ()
 
 
 def test_nothing_is_ever_unpickled(create, open_raw):
     """An item of the right size may be of another kind only where somebody scribbled."""
     text = pickle.dumps(Harmful())
+    pickle.loads(text)
+    assert HARM == ["done"]  # it would be seen
+    HARM.clear()
     queue = create(capacity=8, dtype=f"V{len(text)}")
     raw = open_raw()
     for call in (queue.get, lambda: queue.get_batch(2)):

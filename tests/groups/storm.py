@@ -6,13 +6,11 @@ It comes in rounds, each over a stream of its own. `--from` begins with the roun
 as a run with the same seed came to it. The exit status is 0 if nothing was found.
 """
 
-import argparse
 import collections
 import itertools
 import multiprocessing
 import os
 import random
-import secrets
 import signal
 import struct
 import sys
@@ -20,6 +18,7 @@ import time
 
 from shmqueue import ShutDown, Stream, _repair
 from tests import evidence
+from tests.storm.options import parsed
 from tests.support import LIMIT, Thread
 
 ROUND_KILLS = 250
@@ -200,18 +199,8 @@ def rage(name, run_id, kills, seed):
 
 def main():
     """Run as a program."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.groups.storm",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--from", type=int, default=0, dest="first", metavar="KILL")
-    parser.add_argument("--reports", metavar="FOLDER", help="keep the figures there")
-    options = parser.parse_args()
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    print(f"seed {seed}", flush=True)
+    options = parsed("tests.groups.storm", __doc__)
+    seed = options.seed
     total, findings = collections.Counter(), 0
     begun = time.monotonic()
     for first in range(options.first // ROUND_KILLS * ROUND_KILLS, options.kills, ROUND_KILLS):

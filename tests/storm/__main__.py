@@ -8,32 +8,21 @@ Says its seed, shows how far it is on a terminal, and ends with the account of a
 status is 0 if nothing was found.
 """
 
-import argparse
-import secrets
 import sys
 import time
 
 from tests import evidence
 from tests.storm import queues
 from tests.storm.figures import as_text, figures
+from tests.storm.options import parsed
 from tests.storm.storm import rage
 
 ROUND_KILLS = 250
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.storm",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--from", type=int, default=0, dest="first", metavar="KILL")
-    parser.add_argument("--reports", metavar="FOLDER", help="keep the figures there")
-    options = parser.parse_args()
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    print(f"seed {seed}", flush=True)
+    options = parsed("tests.storm", __doc__)
+    seed = options.seed
 
     rounds = []
     begun = time.monotonic()
