@@ -23,5 +23,9 @@ cdef Run fresh_run(Py_ssize_t size)
 cdef bytes fresh_bytes(Py_ssize_t size)
 cdef bytearray fresh_bytearray(Py_ssize_t size)
 
+# Whether nothing but the caller, and perhaps the variable of a context, refers to an object. Pass a
+# local variable.
+cdef bint is_only_a_variables(object o, bint was_entered) noexcept
+
 # memcpy, without the GIL where that pays; the caller holds it.
 cdef int copy_unlocked(void *target, const void *source, size_t size) except -1

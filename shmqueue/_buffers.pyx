@@ -6,11 +6,16 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndS
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
+from cpython.ref cimport PyObject
 from libc.string cimport memcpy
 
+from shmqueue._packed cimport SHMQ_FREE_THREADED
 from shmqueue._payload cimport PART_ALIGNMENT
 
 __all__ = ["run_at"]
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *) noexcept
 
 cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void **, size_t, size_t)
@@ -102,3 +107,8 @@ cdef int copy_unlocked(void *target, const void *source, size_t size) except -1:
         with nogil:
             memcpy(target, source, size)
     return 0
+
+
+cdef bint is_only_a_variables(object o, bint was_entered) noexcept:
+    # Without the GIL the count proves nothing.
+    return not SHMQ_FREE_THREADED and Py_REFCNT(<PyObject *>o) <= 1 + was_entered

@@ -2,12 +2,12 @@
 
 from libc.stdint cimport uint64_t
 
+from shmqueue._bytes cimport BytesConsumer
 from shmqueue._codec cimport Payload
-from shmqueue._consumer cimport Consumer
 from shmqueue._core cimport Attachment
 
 
-cdef class ObjectQueue(Consumer):
+cdef class ObjectQueue(BytesConsumer):
     cdef int _put(self, object item, uint64_t deadline_ns) except -1
     cdef int _put_payload(self, Attachment attachment, Payload *payload,
                           uint64_t deadline_ns) except -1

@@ -1,9 +1,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from shmqueue._consumer import Consumer
+from shmqueue._bytes import BytesConsumer
 
-class ObjectQueue(Consumer):
+class ObjectQueue(BytesConsumer):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None: ...
     def put_nowait(self, item: Any) -> None: ...
     def put_batch(

@@ -11,15 +11,15 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._batch cimport Batch
 from shmqueue._blocks cimport fits_slot, write_block
+from shmqueue._bytes cimport BytesConsumer
 from shmqueue._codec cimport Payload, encode, payload_clear
-from shmqueue._consumer cimport Consumer
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._ending cimport join, shutdown, task_done
 from shmqueue._protocol cimport shmq_block_ref, shmq_record
 
 
-cdef class ObjectQueue(Consumer):
+cdef class ObjectQueue(BytesConsumer):
     """Put and get objects on an attached ring; what every queue of this package stands on."""
 
     # ---- one item ----

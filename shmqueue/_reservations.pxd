@@ -7,10 +7,6 @@ from shmqueue._core cimport Attachment
 from shmqueue._queue cimport ObjectQueue
 
 
-# Whether nothing but the caller, and perhaps the variable of a context, refers to an object. Pass a
-# local variable.
-cdef bint is_only_a_variables(object o, bint was_entered) noexcept
-
 cdef Reservation reserve_bytes(ObjectQueue queue, object nbytes, uint64_t deadline_ns)
 cdef Reservation reserve_array(ObjectQueue queue, object shape, object dtype, uint64_t deadline_ns)
 

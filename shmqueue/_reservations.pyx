@@ -13,11 +13,10 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.ref cimport PyObject
 
 from shmqueue._blocks cimport Loan, refer_to_block
-from shmqueue._buffers cimport copy_unlocked
+from shmqueue._buffers cimport copy_unlocked, is_only_a_variables
 from shmqueue._codec cimport (
     IN_PLACE_BYTES, KIND_ARRAY, KIND_BYTES, POLICY_BYTES, array_head, let_go_of_array,
 )
-from shmqueue._packed cimport SHMQ_FREE_THREADED
 from shmqueue._protocol cimport shmq_block_ref, shmq_is_closed, shmq_record
 from shmqueue._queue cimport ObjectQueue
 
@@ -239,11 +238,6 @@ cdef class Reservation:
         record.flags = 0
         record.item_bytes = size
         return self.attachment.put(&record, 1, self.deadline_ns, &self.queue.handle)
-
-
-cdef bint is_only_a_variables(object o, bint was_entered) noexcept:
-    # Without the GIL the count proves nothing.
-    return not SHMQ_FREE_THREADED and Py_REFCNT(<PyObject *>o) <= 1 + was_entered
 
 
 cdef Reservation _new(ObjectQueue queue, uint64_t deadline_ns):

@@ -45,7 +45,7 @@ ALLOWED = {
     "_packed": set(),
     "_pack": {"_packed"},
     "_unpack": {"_packed"},
-    "_buffers": {"_payload"},
+    "_buffers": {"_packed", "_payload"},
     "_dtypes": set(),
     "_arrays": {"_buffers", "_dtypes", "_packed", "_payload", "errors"},
     "_tensors": {"_buffers"},
@@ -75,17 +75,17 @@ ALLOWED = {
     "_blocks": {"_buffers", "_codec", "_core", "_loans", "_protocol", "_readers"},
     "_batch": {"_blocks", "_codec", "_core", "_protocol"},
     "_consumer": {"_blocks", "_codec", "_core", "_deadlines", "_protocol", "_readers", "errors"},
+    "_bytes": {
+        *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_protocol"),
+    },
     "_queue": {
-        *("_batch", "_blocks", "_codec", "_consumer", "_core", "_deadlines", "_ending"),
+        *("_batch", "_blocks", "_bytes", "_codec", "_core", "_deadlines", "_ending"),
         "_protocol",
     },
     "_reservations": {
-        *("_blocks", "_buffers", "_codec", "_core", "_packed", "_protocol", "_queue"),
+        *("_blocks", "_buffers", "_codec", "_core", "_protocol", "_queue"),
     },
-    "_raw": {
-        *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_protocol"),
-        *("_queue", "_reservations"),
-    },
+    "_raw": {"_codec", "_core", "_deadlines", "_queue", "_reservations"},
     "_typed": {
         *("_codec", "_consumer", "_core", "_deadlines", "_protocol", "_queue", "_readers"),
         "errors",

@@ -1,0 +1,23 @@
+from types import TracebackType
+from typing import Any, NoReturn, final
+
+from typing_extensions import Buffer
+
+from shmqueue._consumer import Consumer
+
+@final
+class ItemView:
+    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+    def __enter__(self) -> memoryview: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    def release(self) -> None: ...
+
+class BytesConsumer(Consumer):
+    def get_bytes(self, block: bool = True, timeout: float | None = None) -> bytes: ...
+    def get_into(self, buffer: Buffer, block: bool = True, timeout: float | None = None) -> int: ...
+    def get_view(self, block: bool = True, timeout: float | None = None) -> ItemView: ...
