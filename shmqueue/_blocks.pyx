@@ -170,9 +170,9 @@ cdef object open_loan(Loan loan, bint copy):
     attachment.see_to_views()
     attachment.settle_pool(loan.size)
     lent = in_place_bytes(loan.kind, data, loan.size)
-    # What keeps a block for a small part of it is rather copied.
-    if (not copy and not was_lent and lent > 0 and 2 * lent >= loan.loan.block_bytes
-            and loan.lend()):
+    # What keeps a block for a small part of it is rather copied; but not what is to be changed.
+    if (not copy and not was_lent and lent > 0
+            and (2 * lent >= loan.loan.block_bytes or loan.loan.is_written) and loan.lend()):
         loan.has_run_code = loan.kind == KIND_PARTS
         item = decode_in_place(loan.kind, <const char *>loan.memory, loan.size, loan)
         loan.count(True)

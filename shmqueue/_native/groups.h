@@ -333,6 +333,8 @@ static inline shmq_status shmq_group_open(const shmq_view *view, const shmq_grou
   store_relaxed(&head->place[0].sequence, wish->start);
   store_relaxed(&head->place[0].position, 0);
   store_relaxed(&head->place[1].sequence, UINT64_MAX);
+  /* Nobody writes it for a group that can't be lapped: what the one before had lost is not its loss. */
+  store_relaxed(&head->place[1].position, 0);
   uint32_t state = load_relaxed(&head->state) & ~SHMQ_END_BITS;
   /* Of a stream that was shut at once nothing is taken any more, which the floor says. relaxed: changed
    * under its word, which we hold. */

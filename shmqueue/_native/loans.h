@@ -195,7 +195,8 @@ static inline int shmq_loan_begin(shmq_loan *loan, shmq_view *view, uint32_t blo
 /* Lends its memory to objects: 1, or 0 when it should rather be copied out. */
 static inline int shmq_loan_lend(shmq_loan *loan) {
   shmq_view *view = loan->view;
-  if (!loan->is_draft && !shmq_may_view(view, loan->block_bytes)) return 0;
+  /* What is to be changed in place is of no use elsewhere. */
+  if (!loan->is_draft && !loan->is_written && !shmq_may_view(view, loan->block_bytes)) return 0;
   pthread_mutex_lock(&shmq_loans_lock);
   loan->is_lent =
       shmq_map_lent_pool(view) && !shmq_is_remapped(view, loan->offset, loan->bytes);

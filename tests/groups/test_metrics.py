@@ -98,3 +98,23 @@ def test_a_group_opened_again_under_its_name_begins_anew(make_stream):
     seen = _row(stream, "g")
     assert (seen["items_got"], seen["items_per_second"]) == (0, 0)
     assert seen["blocked_full_seconds"] == 0
+
+
+@pytest.mark.parametrize("start", ["next", "oldest"])
+def test_what_a_removed_group_had_lost_is_not_lost_to_the_next_one(make_stream, start):
+    """It has the same row; one that blocks loses nothing, ever."""
+    stream = make_stream(capacity=4, groups={"old": {"policy": "lag"}})
+    for number in range(7):
+        stream.put(number)
+    old = stream.group("old")
+    assert (old.get(), old.lapped) == (3, 3)
+    old.remove()
+    new = stream.group("new", start=start)
+    stream.skip_to_latest()
+    stream.get_metrics()
+    stream.put_nowait("x") if start == "next" else None
+    new.get()
+    seen = _row(stream, "new")
+    assert (new.lapped, seen["lapped"]) == (0, 0)
+    assert seen["items_got"] >= 1
+    assert seen["items_per_second"] > 0
