@@ -43,6 +43,8 @@ from shmqueue._protocol cimport (
     SHMQ_NO_PINNER,
     SHMQ_SLOT_IN_BLOCK,
     shmq_block_ref,
+    shmq_pool_is_to_settle,
+    shmq_pool_settle,
     shmq_record,
 )
 
@@ -168,7 +170,10 @@ cdef object open_loan(Loan loan, bint copy):
     cdef uint64_t lent
     cdef Run run
     attachment.see_to_views()
-    attachment.settle_pool(loan.size)
+    # What a burst left goes back.
+    if shmq_pool_is_to_settle(attachment.view, loan.size):
+        with nogil:
+            shmq_pool_settle(attachment.view, loan.size)
     lent = in_place_bytes(loan.kind, data, loan.size)
     # What keeps a block for a small part of it is rather copied; but not what is to be changed.
     if (not copy and not was_lent and lent > 0

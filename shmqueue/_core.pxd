@@ -55,7 +55,6 @@ cdef class Attachment:
     cdef int block_read(self, const shmq_reader *reader, const shmq_taken *taken,
                         uint8_t *buffer) except -1
     cdef int _block_let_go(self, const shmq_reader *reader, uint32_t index) noexcept
-    cdef int settle_pool(self, uint64_t item_bytes) except -1
     cdef int see_to_views(self) except -1
     cdef uint64_t size(self) noexcept
     cdef int begin_to_poll(self, const shmq_handle *handle) except -1
@@ -66,6 +65,8 @@ cdef class Attachment:
     cdef bint is_mine(self) noexcept
     cdef bint _allow_memory(self, shmq_waiter *waiter) except -1
     cdef int _see_to_descriptor(self) except -1
+    cdef int _check_blocks(self, const shmq_record *records, uint64_t count,
+                           shmq_waiter *waiter) except -1
     cdef int _put_or_wait(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                           const shmq_handle *handle) except -1
     cdef int _take_or_wait(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,

@@ -26,11 +26,11 @@ from shmqueue._protocol cimport (
     SHMQ_MAX_HOLDS, SHMQ_NEED, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
     SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
     shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
-    shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end, shmq_end_do, shmq_end_ring_all,
-    shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_is_polled,
-    shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream, shmq_no_handle,
-    shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_is_to_settle,
-    shmq_pool_settle, shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take,
+    shmq_block_ref, shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end, shmq_end_do,
+    shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header,
+    shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream, shmq_no_handle,
+    shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_trim, shmq_put,
+    shmq_ring_trim, shmq_seat_leave, shmq_seat_take,
     shmq_snapshot_ends, shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put,
     shmq_try_take, shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
     shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
@@ -302,7 +302,8 @@ cdef class Attachment:
         cdef shmq_growth growth
         growth.is_refused = 0
         # The common case stands alone: without a loop, a waiter, or the GIL's release.
-        if shmq_view_is_mine(self.view) and count == 1:
+        if (shmq_view_is_mine(self.view) and count == 1
+                and not records[0].flags & SHMQ_SLOT_IN_BLOCK):
             if shmq_try_put(self.view, records, 1, &growth) == SHMQ_OK:
                 return 0
         return self._put_or_wait(records, count, deadline_ns, handle)
@@ -319,19 +320,16 @@ cdef class Attachment:
         if self.view.capacity >= SHMQ_UNBOUNDED:
             deadline_ns = SHMQ_NO_DEADLINE
         shmq_waiter_init(&waiter, deadline_ns, count, handle)
-        epoch = self.view.epoch
+        epoch = 0  # of nobody
         while True:
+            if self.view.epoch != epoch:
+                self._check_blocks(records, count, &waiter)
+                epoch = self.view.epoch
             with nogil:
                 status = shmq_put(self.view, records, count, &waiter)
             error = c_errno
             if status == SHMQ_INTERRUPTED:
                 self._look_at_signals(&waiter)
-                if self.view.epoch != epoch and records[0].flags & SHMQ_SLOT_IN_BLOCK:
-                    shmq_waiter_end(self.view, &waiter, True)
-                    raise ValueError(
-                        "this process was forked, by a signal handler, from one that was putting a"
-                        " large item: that one puts it"
-                    )
             elif status == SHMQ_ASK:
                 waiter.growth_is_refused = not self._allow_memory(&waiter)
             else:
@@ -344,6 +342,17 @@ cdef class Attachment:
         if status == SHMQ_NO_MEMORY:
             self._raise_no_memory(sum([records[i].length for i in range(count)]))
         self._raise_for(status, error)
+
+    cdef int _check_blocks(self, const shmq_record *records, uint64_t count,
+                           shmq_waiter *waiter) except -1:
+        """Raise if what is put lies in blocks of the process from which this one was forked."""
+        for record in records[:count]:
+            if record.flags & SHMQ_SLOT_IN_BLOCK and not shmq_block_is_held(
+                    self.view, (<const shmq_block_ref *>record.data).block):
+                shmq_waiter_end(self.view, waiter, True)
+                raise ValueError("this process was forked, by a signal handler, from one that was"
+                                 " putting a large item: that one puts it")
+        return 0
 
     cdef int await_room(self, uint64_t deadline_ns, const shmq_handle *handle) except -1:
         """Wait until there is room for an item, without claiming it; raises as `put` does."""
@@ -580,13 +589,6 @@ cdef class Attachment:
             shmq_block_free(self.view, index)
         else:
             shmq_block_unpin(self.view, index, reader.pinner)
-        return 0
-
-    cdef int settle_pool(self, uint64_t item_bytes) except -1:
-        """After a large item was taken: give back what a burst left."""
-        if shmq_pool_is_to_settle(self.view, item_bytes):
-            with nogil:
-                shmq_pool_settle(self.view, item_bytes)
         return 0
 
     cdef int see_to_views(self) except -1:

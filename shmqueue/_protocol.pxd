@@ -246,7 +246,7 @@ cdef extern from "_native/joining.h" nogil:
     uint32_t shmq_holds_granted(const shmq_view *)
     uint64_t shmq_group_identity(const shmq_view *, uint32_t group)
     bint shmq_block_is_pinned(const shmq_view *, uint32_t index)
-    void shmq_reader_begin(shmq_reader *, const shmq_view *, uint32_t group, uint32_t state)
+    void shmq_reader_begin(shmq_reader *, shmq_view *, uint32_t group, uint32_t state)
     void shmq_reader_finish(const shmq_view *, shmq_reader *)
     void shmq_reader_end(const shmq_view *, shmq_reader *)
     uint32_t shmq_pinner_take(const shmq_view *)

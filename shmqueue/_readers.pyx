@@ -43,6 +43,8 @@ cdef class Reader:
         shmq_reader_begin(&self.reader, attachment.view, group, state)
 
     def __dealloc__(self):
+        if self.attachment is None:
+            return
         # A forked child's are the parent's.
         if not shmq_view_is_mine(self.attachment.view):
             return

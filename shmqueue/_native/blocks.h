@@ -304,6 +304,7 @@ static inline void shmq_pool_settle(shmq_view *view, uint64_t item_bytes) {
 
 /* Raises the floor of a stream: see floor.h. */
 static inline void shmq_floor_yield(const shmq_view *view, int for_want_of_memory);
+static inline void shmq_groups_bury(const shmq_view *view);
 
 /* When nothing has come for a while: what a flow needed goes back, too. */
 static inline void shmq_pool_give_back(shmq_view *view) {
@@ -410,7 +411,10 @@ static inline void shmq_sweep_after_the_dead(shmq_view *view) {
     shmq_poll_settle(view);
     shmq_end_release(shmq_tail(view));
   }
-  if (view->stream != NULL) shmq_floor_yield(view, 0);
+  if (view->stream != NULL) {
+    shmq_groups_bury(view);
+    shmq_floor_yield(view, 0);
+  }
   shmq_pool_sweep(view);
   shmq_ring_trim(view);
 }

@@ -48,11 +48,12 @@ static inline void shmq_block_free_passed(const shmq_view *view, uint32_t index,
 /* Takes a pin away; frees the block if the floor has passed it, and if that needs no waiting. */
 static inline void shmq_block_unpin(const shmq_view *view, uint32_t index, uint32_t pinner) {
   shmq_end *floor = shmq_head(view);
-  /* relaxed: it can't be another slot's while it is pinned. */
-  uint64_t sequence = load_relaxed(&view->blocks[index].sequence);
   /* acq_rel: our reads of the block, before it is anybody's; pairs with shmq_block_is_pinned. */
   fetch_and_acq_rel(shmq_pins_of(view, index, pinner), ~(UINT64_C(1) << pinner % 64));
-  fence_seq_cst(); /* seq_cst: the bit, then the look; pairs with that in shmq_floor_raise */
+  fence_seq_cst(); /* seq_cst: the bit, then the looks; pairs with that in shmq_floor_raise */
+  /* relaxed: as it is by now. Where the pin came too late (shmq_block_pin), the block may be another slot's
+   * already, whose raiser has found it pinned and left it to us. */
+  uint64_t sequence = load_relaxed(&view->blocks[index].sequence);
   if ((int64_t)(load_relaxed(&floor->passed) - sequence) <= 0) return; /* relaxed: see the fence */
   if (!shmq_end_try_acquire(view, floor) &&
       !(shmq_end_evict_dead(view, floor) && shmq_end_try_acquire(view, floor))) {
@@ -237,16 +238,25 @@ static inline int shmq_group_bury(const shmq_view *view, const shmq_end *head) {
   return is_gone;
 }
 
+/* Removes the groups whose subscribers died, or their removers. */
+static inline void shmq_groups_bury(const shmq_view *view) {
+  for (uint64_t left = shmq_groups_open(view); left != 0; left &= left - 1)
+    shmq_group_bury(view, shmq_group_head(view, (uint32_t)__builtin_ctzll(left)));
+}
+
 /* Before memory is wanted for a large item: gives back what all groups are done with; for want of
- * memory also what only lagging ones have not seen. */
+ * memory also what only lagging ones have not seen, or dead subscribers. */
 static inline void shmq_floor_yield(const shmq_view *view, int for_want_of_memory) {
   shmq_end *slowest;
   /* acquire, both: as any look at them. relaxed: a hint. */
   uint64_t floor = load_acquire(&shmq_head(view)->sequence);
   uint64_t tail = load_acquire(&shmq_tail(view)->sequence);
-  if ((int64_t)(load_relaxed(&view->stream->large_until) - floor) > 0 ||
-      load_relaxed(&view->stream->left_behind) != 0)
-    shmq_floor_raise(view, for_want_of_memory ? tail : floor, &slowest);
+  if ((int64_t)(load_relaxed(&view->stream->large_until) - floor) <= 0 &&
+      load_relaxed(&view->stream->left_behind) == 0)
+    return;
+  while (shmq_floor_raise(view, for_want_of_memory ? tail : floor, &slowest) == SHMQ_FULL &&
+         for_want_of_memory && shmq_group_bury(view, slowest)) {
+  }
 }
 
 #endif

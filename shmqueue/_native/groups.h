@@ -395,8 +395,9 @@ static inline void shmq_group_ring(const shmq_view *view, uint32_t group) {
 /* ---- a consumer's knowledge of its group ---------------------------------------------------------- */
 
 /* Of the group as it was opened: `state` was seen with it. */
-static inline void shmq_reader_begin(shmq_reader *reader, const shmq_view *view, uint32_t group,
+static inline void shmq_reader_begin(shmq_reader *reader, shmq_view *view, uint32_t group,
                                      uint32_t state) {
+  uint32_t first = 0;
   memset(reader, 0, sizeof(*reader));
   shmq_cursor_forget(&reader->cursor);
   reader->head = shmq_group_head(view, group);
@@ -409,9 +410,22 @@ static inline void shmq_reader_begin(shmq_reader *reader, const shmq_view *view,
   /* relaxed: constant while it is open; if it is not, nothing is taken. */
   reader->may_lapse = load_relaxed(&view->stream->groups[group].policy) != SHMQ_POLICY_BLOCK;
   reader->is_behind = load_relaxed(&view->stream->groups[group].after) != 0;
+  /* acq_rel, relaxed: before the first take; a take of another thread that is under way may miss it, and
+   * the two add up wrongly, once. */
+  if (!cas_acq_rel(&view->takes_from, &first, group + 1) && first != group + 1)
+    store_relaxed(&view->takes_from_several, 1);
 }
 
-/* After a take that answered RENEW, or in a forked child: OK to try again, GONE, SHUTDOWN, or FULL: no
+/* By the head's owner, in a forked child: the parent's row and number are the parent's. */
+static inline void shmq_reader_forget(shmq_reader *reader, const shmq_view *view) {
+  /* relaxed, both: who looks without the word looks at the epoch as well, and acts on its own alone. */
+  store_relaxed(&reader->hold, NULL);
+  store_relaxed(&reader->pinner, SHMQ_NO_PINNER);
+  shmq_cursor_forget(&reader->cursor);
+  store_release(&reader->epoch, view->epoch); /* release: nothing of the parent's is seen with it */
+}
+
+/* After a take that answered RENEW: OK to try again, GONE, SHUTDOWN, or FULL: no
  * more consumers can hold items. */
 static inline shmq_status shmq_reader_renew(const shmq_view *view, shmq_reader *reader) {
   /* acquire: pairs with the release stores of the state. */
@@ -419,13 +433,6 @@ static inline shmq_status shmq_reader_renew(const shmq_view *view, shmq_reader *
   if ((state & ~SHMQ_END_BITS) != (reader->state & ~SHMQ_END_BITS) || !(state & SHMQ_END_OPEN))
     return SHMQ_GONE;
   if (state & SHMQ_END_SHUT) return SHMQ_SHUTDOWN;
-  if (reader->epoch != view->epoch) {
-    /* A child: the parent's row and number are the parent's. */
-    reader->hold = NULL;
-    reader->pinner = SHMQ_NO_PINNER;
-    shmq_cursor_forget(&reader->cursor);
-    reader->epoch = view->epoch;
-  }
   if (state & SHMQ_END_FOLLOWED && reader->hold == NULL) {
     shmq_hold *none = NULL, *hold = shmq_hold_take(view, reader->group);
     if (hold == NULL) return SHMQ_FULL;

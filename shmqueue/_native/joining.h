@@ -41,12 +41,6 @@ static inline uint32_t shmq_group_find(const shmq_view *view, const char *name, 
   return SHMQ_MAX_GROUPS;
 }
 
-/* Removes the groups whose subscribers died, so that their rows can be had. */
-static inline void shmq_groups_bury(const shmq_view *view) {
-  for (uint64_t left = shmq_groups_open(view); left != 0; left &= left - 1)
-    shmq_group_bury(view, shmq_group_head(view, (uint32_t)__builtin_ctzll(left)));
-}
-
 /* Completes what a remover was killed in; under the floor's owner word. */
 static inline void shmq_groups_complete(const shmq_view *view) {
   shmq_floor_complete(view);
@@ -64,7 +58,7 @@ static inline void shmq_groups_complete(const shmq_view *view) {
 static inline shmq_status shmq_join_group(shmq_view *view, shmq_join_wish *wish,
                                           shmq_waiter *waiter) {
   shmq_end *floor = shmq_head(view);
-  shmq_groups_bury(view);
+  shmq_groups_bury(view); /* so that their rows can be had */
   for (;;) {
     shmq_group_wish *group = &wish->group;
     shmq_end *busy = floor;
@@ -162,6 +156,7 @@ static inline shmq_status shmq_skip(shmq_view *view, shmq_reader *reader, uint64
     if (status != SHMQ_OK) return status;
     /* relaxed, both: we are its owner. */
     if (load_relaxed(&reader->head->state) == reader->state && reader->epoch == view->epoch) break;
+    if (reader->epoch != view->epoch) shmq_reader_forget(reader, view);
     shmq_end_release(reader->head);
     status = shmq_reader_renew(view, reader);
     if (status != SHMQ_OK) return status;

@@ -262,6 +262,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
   uint64_t sequence = begun;
   uint32_t state = load_relaxed(&head->state); /* relaxed: as above */
   if (of_group && __builtin_expect(state != reader->state || reader->epoch != view->epoch, 0)) {
+    if (reader->epoch != view->epoch) shmq_reader_forget(reader, view);
     shmq_end_release(head);
     return SHMQ_RENEW;
   }
@@ -403,9 +404,15 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
   }
 
   shmq_seat *seat = view->seat;
-  /* relaxed: as in shmq_try_put. */
-  store_relaxed(&seat->items_got, load_relaxed(&seat->items_got) + done);
-  store_relaxed(&seat->bytes_got, load_relaxed(&seat->bytes_got) + bytes);
+  /* relaxed: as in shmq_try_put; the word of one group's head keeps out no thread that takes from
+   * another group. */
+  if (of_group && __builtin_expect(load_relaxed(&view->takes_from_several) != 0, 0)) {
+    fetch_add_relaxed(&seat->items_got, done);
+    fetch_add_relaxed(&seat->bytes_got, bytes);
+  } else {
+    store_relaxed(&seat->items_got, load_relaxed(&seat->items_got) + done);
+    store_relaxed(&seat->bytes_got, load_relaxed(&seat->bytes_got) + bytes);
+  }
   /* time() is a quarter of the price of the coarse clock: here it says when to read that one. */
   time_t second = time(NULL);
   if (__builtin_expect(second != cursor->second, 0)) {

@@ -120,6 +120,8 @@ typedef struct {
   uint32_t lends_no_more;     /* one of them could not be mapped back */
   int64_t allowance_bytes; /* that may be reserved before the caller is asked again */
   uint64_t mark_exact_from; /* the high-water mark below it is a sample: saves a shared line */
+  uint32_t takes_from;         /* 1 + the group that this process took from first; 0: none yet */
+  uint32_t takes_from_several; /* and from others: then several of its threads may take at once */
   uint32_t spins_in_vain; /* how often in a row polling was not worth it lately */
   uint64_t spin_ns; /* how long to poll before sleeping; 0 where there is one core */
 

@@ -154,6 +154,17 @@ static inline void shmq_leave_bell(shmq_waiter *waiter) {
   futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
 }
 
+/* After sleeps on an owner word, for good: who is woken there takes it, most likely, and rings when it lets
+ * go. It may have done without (a block was freed, another made the ring larger): then nobody would.
+ * `gave_up`: without having acted. */
+static inline void shmq_leave_owner(const shmq_waiter *waiter, int gave_up) {
+  if (waiter->owner_end == NULL) return;
+  /* relaxed: the flag that we set after our sleep; if another holds the word by now, that one rings. */
+  if (gave_up || (load_relaxed(&waiter->owner_end->owner) & (SHMQ_TAG | SHMQ_CONTENDED)) ==
+                     SHMQ_CONTENDED)
+    futex_wake(shmq_owner_futex(waiter->owner_end), 1, SHMQ_WAKE_ANY);
+}
+
 /* Before it waits for a group: until when the answer can't change by itself. */
 static inline uint64_t shmq_stream_look_again_ns(const shmq_view *view, const shmq_waiter *waiter,
                                                  uint64_t now) {
@@ -226,6 +237,7 @@ static inline shmq_status shmq_sleep(const shmq_view *view, shmq_waiter *waiter,
     if ((seen & SHMQ_TAG) == 0) return SHMQ_OK;
     if (shmq_end_evict_dead(view, waiter->end)) return SHMQ_OK;
     waiter->slept = 1;
+    if (waiter->owner_end != waiter->end) shmq_leave_owner(waiter, 0);
     waiter->owner_end = waiter->end;
     result = futex_wait(shmq_owner_futex(waiter->end), (uint32_t)seen, until, SHMQ_WAKE_ANY);
     /* There may be more who sleep here: whoever takes the word next, we most likely, rings again. */
@@ -311,13 +323,7 @@ static inline void shmq_waiter_end(const shmq_view *view, shmq_waiter *waiter, i
     if (shmq_may_go_on(view, waiter))
       futex_wake(&waiter->bell_end->bell, 1, shmq_waiter_class(waiter));
   }
-  if (waiter->owner_end == NULL) return;
-  /* Who is woken on an owner word takes it, most likely, and rings when it lets go. It may have done
-   * without (a block was freed, another made the ring larger): then nobody would. relaxed: the flag
-   * that we set after our sleep; if another holds the word by now, that one rings. */
-  if (gave_up || (load_relaxed(&waiter->owner_end->owner) & (SHMQ_TAG | SHMQ_CONTENDED)) ==
-                     SHMQ_CONTENDED)
-    futex_wake(shmq_owner_futex(waiter->owner_end), 1, SHMQ_WAKE_ANY);
+  shmq_leave_owner(waiter, gave_up);
 }
 
 /* ---- words that other threads and processes change, for callers that only look --------------------- */

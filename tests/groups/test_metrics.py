@@ -118,3 +118,19 @@ def test_what_a_removed_group_had_lost_is_not_lost_to_the_next_one(make_stream, 
     assert (new.lapped, seen["lapped"]) == (0, 0)
     assert seen["items_got"] >= 1
     assert seen["items_per_second"] > 0
+
+
+def test_threads_that_take_from_different_groups_count_every_item(make_stream):
+    stream = make_stream(capacity=64, groups=["a", "b"])
+
+    def take(name):
+        with stream.group(name) as group:
+            return sum(map(len, group.batches(8)))
+
+    threads = [Thread(take, name) for name in ("a", "b")]
+    with stream.writer() as out:
+        for first in range(0, 64_000, 64):
+            out.put_batch(range(first, first + 64), timeout=LIMIT)
+    assert [thread.result() for thread in threads] == [64_000, 64_000]
+    (seen,) = stream.get_metrics()["seats"]
+    assert seen["items_got"] == 128_000

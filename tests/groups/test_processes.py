@@ -94,6 +94,10 @@ class TestDeaths:
         stream.put(item, block=block, timeout=LIMIT)
         assert stream.groups() == []
 
+    def test_a_killed_subscriber_keeps_no_memory_from_large_items(self, run_id):
+        done = support.run_in_fork(workers.put_large_beside_a_dead_subscriber, run_id, 20)
+        assert done == (list(range(20)), ["g"])
+
     def test_a_stopped_subscriber_holds_producers_back_as_any_that_lives(
         self, make_stream, run_id, signs
     ):

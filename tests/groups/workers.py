@@ -1,6 +1,7 @@
 """What the children of these tests do; importable by name, as spawn and forkserver need."""
 
 import os
+import resource
 import signal
 
 from shmqueue import ShutDown, Stream
@@ -70,3 +71,22 @@ def put_patterns(run_id, item_bytes, count):
     with Stream("stream", run_id=run_id) as stream:
         for number in range(count):
             stream.put(number.to_bytes(4, "little") * (item_bytes // 4), timeout=LIMIT)
+
+
+def put_large_beside_a_dead_subscriber(run_id, count):
+    """In little memory: each item fits, but not beside those that the dead one has not taken."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
+    with Stream("stream", run_id=run_id, create=True, capacity=100, groups=["g"]) as stream:
+        try:
+            child = os.fork()
+            if child == 0:
+                stream.subscribe()
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.waitpid(child, 0)
+            group, seen = stream.group("g"), []
+            for number in range(count):
+                stream.put(bytes([number]) * (1 << 20), timeout=LIMIT)
+                seen.append(group.get(timeout=LIMIT)[0])
+            return seen, stream.groups()
+        finally:
+            stream.unlink()
