@@ -10,10 +10,11 @@ from libc.string cimport memcpy
 from shmqueue._blocks cimport Loan, copy_of_loan
 from shmqueue._buffers cimport copy_unlocked, is_only_a_variables
 from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, is_of_objects
-from shmqueue._consumer cimport Consumer, raise_kept
+from shmqueue._consumer cimport Consumer, raise_kept, reader_at
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_taken
+from shmqueue._readers cimport Reader
 
 
 cdef enum:
@@ -83,8 +84,9 @@ cdef class BytesConsumer(Consumer):
         queue.Empty, ValueError, CorruptItemError
             As in `get`.
         """
+        cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
-        payload = self._next_bytes(attachment, deadline_ns_of(block, timeout))
+        payload = self._next_bytes(attachment, reader, deadline_ns_of(block, timeout))
         return self._copied(attachment, payload) if type(payload) is Loan else payload
 
     def get_into(self, buffer, block=True, timeout=None):
@@ -113,6 +115,7 @@ cdef class BytesConsumer(Consumer):
             As in `get`.
         """
         cdef Py_buffer target
+        cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
         cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
         try:
@@ -122,7 +125,7 @@ cdef class BytesConsumer(Consumer):
         try:
             if is_of_objects(buffer):
                 raise TypeError("the buffer holds references to objects: bytes can't replace them")
-            return self._get_into(attachment, &target, deadline_ns)
+            return self._get_into(attachment, reader, &target, deadline_ns)
         finally:
             PyBuffer_Release(&target)
 
@@ -137,8 +140,10 @@ cdef class BytesConsumer(Consumer):
         Returns
         -------
         context manager
-            Entering gives a writable memoryview of the item; leaving releases it, and gives its
-            memory back to the queue. An item that lies in a slot is copied.
+            Entering gives a memoryview of the item; leaving releases it, and gives its memory back
+            to the queue. It can be written to; one that a group of a stream has, only if the group
+            was opened with `writes`. An item that fits into a slot is copied; a group's copy
+            can't be written to.
 
         Raises
         ------
@@ -148,21 +153,22 @@ cdef class BytesConsumer(Consumer):
             As in `get`.
         """
         cdef ItemView item = ItemView.__new__(ItemView)
+        cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
-        payload = self._next_bytes(attachment, deadline_ns_of(block, timeout))
+        cdef bint is_copied = True
+        payload = self._next_bytes(attachment, reader, deadline_ns_of(block, timeout))
         if type(payload) is Loan:
             attachment.see_to_views()
-            if (<Loan>payload).lend():
-                (<Loan>payload).count(True)
-            else:
-                (<Loan>payload).count(False)
-                payload = bytearray(self._copied(attachment, payload))
-        else:
+            is_copied = not (<Loan>payload).lend()
+            (<Loan>payload).count(not is_copied)
+            if is_copied:
+                payload = self._copied(attachment, payload)
+        if is_copied and reader is None:
             payload = bytearray(payload)
         item.view = memoryview(payload)
         return item
 
-    cdef object _next_bytes(self, Attachment attachment, uint64_t deadline_ns):
+    cdef object _next_bytes(self, Attachment attachment, Reader reader, uint64_t deadline_ns):
         """Take the payload of the next item, if it is bytes: bytes, or a loan."""
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef shmq_taken taken
@@ -170,9 +176,9 @@ cdef class BytesConsumer(Consumer):
         cdef tuple kept
         if self.pending is not None and self._has_pending(attachment):
             kept = self.pending.pop(0)
-        elif attachment.take(NULL, 1, scratch, SCRATCH_BYTES, 0, &taken, &count, deadline_ns,
-                             &self.handle) != SHMQ_OK:
-            kept = self._take_large(attachment, None, &taken, deadline_ns)
+        elif attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, 0, &taken, &count,
+                             deadline_ns, &self.handle) != SHMQ_OK:
+            kept = self._take_large(attachment, reader, &taken, deadline_ns)
         else:
             kept = taken.kind, (<char *>scratch)[: taken.length]
         self._check_bytes(attachment, kept)
@@ -196,7 +202,8 @@ cdef class BytesConsumer(Consumer):
         self._keep_first(attachment, kept)
         raise TypeError("the next item is not bytes: get() returns it")
 
-    cdef object _get_into(self, Attachment attachment, Py_buffer *target, uint64_t deadline_ns):
+    cdef object _get_into(self, Attachment attachment, Reader reader, Py_buffer *target,
+                          uint64_t deadline_ns):
         cdef shmq_taken taken
         cdef uint64_t count
         cdef uint8_t *memory = <uint8_t *>target.buf
@@ -205,8 +212,8 @@ cdef class BytesConsumer(Consumer):
         while True:
             if self.pending is not None and self._has_pending(attachment):
                 return self._pending_into(attachment, memory, room)
-            if attachment.take(NULL, 1, memory, room, 0 if loan is None else room, &taken,
-                               &count, deadline_ns, &self.handle) == SHMQ_OK:
+            if attachment.take(reader_at(reader), 1, memory, room, 0 if loan is None else room,
+                               &taken, &count, deadline_ns, &self.handle) == SHMQ_OK:
                 break
             if taken.length > room:
                 raise ValueError(
@@ -214,8 +221,10 @@ cdef class BytesConsumer(Consumer):
                 )
             # It lies in a block, unless somebody else takes it first.
             loan = Loan(attachment)
+            if reader is not None:
+                reader.see_to_pinner()
         if taken.block != SHMQ_NO_BLOCK:
-            loan.begin(taken.block, taken.length, taken.kind, False, None)
+            loan.begin(taken.block, taken.length, taken.kind, False, reader)
             self._check_bytes(attachment, (taken.kind, loan))
             copy_unlocked(memory, loan.memory, loan.size)
         elif taken.kind != KIND_BYTES:

@@ -3,6 +3,7 @@
 import contextlib
 import operator
 import os
+import sys
 import time
 from collections.abc import Iterator
 from queue import Empty
@@ -10,26 +11,26 @@ from types import TracebackType
 from typing import Any
 
 from shmqueue import _groups
-from shmqueue._consumer import Consumer
+from shmqueue._bytes import BytesConsumer
 from shmqueue._core import Attachment
 from shmqueue._readers import Reader
 from shmqueue.errors import ShutDown
 from shmqueue.stats import POLICIES, name_of
 
-__all__ = ["Group"]
+__all__ = ["Group", "WritingGroup"]
 
 
-class Group(Consumer):
+class Group(BytesConsumer):
     """One group of a stream, as this handle consumes it; made by `Stream.group` and `subscribe`.
 
     Each item goes to one of the group's consumers, in whatever process and thread they are, and to
-    one of every other group's. Takes as a queue does: `get`, `get_nowait`, `get_batch`; iterating
-    takes until the stream is at its end.
+    one of every other group's. Takes as a queue does: `get`, `get_nowait`, `get_batch`, and of
+    bytes `get_bytes`, `get_into`, `get_view`; iterating takes until the stream is at its end.
 
     Where other groups come after this one, what a consumer got is finished when it asks for more,
     or calls `done`, or closes: only then may they take it. So each thread opens its own handle.
     Large buffers (numpy arrays and whatever else pickles its buffers out of band, from 16 KiB on)
-    are seen where they lie by all groups: read-only, unless this handle was opened with `writes`.
+    are seen where they lie by all groups, read-only.
 
     Attributes
     ----------
@@ -240,3 +241,52 @@ class Group(Consumer):
     ) -> None:
         """Close the handle."""
         self.close()
+
+
+class WritingGroup(Group):
+    """A group's handle that changes large items in place, for the groups that come after.
+
+    What lies in place can be written to: arrays of 16 KiB or more, also within other objects, and
+    the views of `get_view`, of items that don't fit into a slot. Whatever else it gets is a copy,
+    in which a change is seen by nobody else; as far as it is an array, or a view, it is read-only.
+    """
+
+    def get(
+        self, block: bool = True, timeout: float | None = None, *, copy: bool | None = None
+    ) -> Any:
+        """Take the next item, as a group does; large arrays in it can be changed for others."""
+        return self._without_vain_writes(super().get(block, timeout, copy=_no_copy(copy)))
+
+    def get_nowait(self) -> Any:
+        """Take the next item if there is one; as ``get(block=False)``."""
+        return self.get(block=False)
+
+    def get_batch(
+        self,
+        max_items: int,
+        block: bool = True,
+        timeout: float | None = None,
+        *,
+        copy: bool | None = None,
+    ) -> Any:
+        """Take what there is, as a group does; large arrays in it can be changed for others."""
+        batch: Any = super().get_batch(max_items, block, timeout, copy=_no_copy(copy))
+        if not isinstance(batch, list):
+            return self._without_vain_writes(batch)
+        return [self._without_vain_writes(item) for item in batch]
+
+    def _without_vain_writes(self, item: Any) -> Any:
+        """Return an item; an array that is a copy can't be written to."""
+        numpy = sys.modules.get("numpy")
+        if numpy is None or not isinstance(item, numpy.ndarray):
+            return item
+        # One that lies in place is an array of that memory; all items of one dtype are copied.
+        if item.flags.owndata or self.dtype is not None:
+            item.flags.writeable = False
+        return item
+
+
+def _no_copy(copy: bool | None) -> bool:
+    if copy:
+        raise ValueError("a handle that writes gets no copies: nobody would see what it changes")
+    return False

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
 from shmqueue import _groups
-from shmqueue.groups import Group
+from shmqueue.groups import Group, WritingGroup
 from shmqueue.named import NamedQueue
 from shmqueue.stats import NS_PER_SECOND, POLICIES, SUBSCRIBER, name_of, row
 
@@ -153,7 +153,8 @@ OSError
         create : bool, default True
             Whether to open it if there is none.
         writes : bool, default False
-            Whether this consumer changes large arrays in place, for the groups that come after.
+            Whether this consumer changes large items in place, for the groups that come after: see
+            `WritingGroup`.
         copy : bool, optional
             Whether large buffers are copied out by default, as `SharedMemoryQueue.get` says.
 
@@ -267,7 +268,12 @@ OSError
 
     def _handle(self, seen: dict[str, Any], writes: bool, copy: bool | None) -> Group:
         label = f"group {name_of(seen)!r} of {self._label()}"
-        handle = Group(self._attachment, seen, label, writes, self._copy if copy is None else copy)
+        if writes and copy:
+            raise ValueError("writes=True is to change items in place, copy=True to get copies")
+        if copy is None:
+            copy = self._copy and not writes
+        kind = WritingGroup if writes else Group
+        handle = kind(self._attachment, seen, label, writes, copy)
         handle._be_like(self)
         return handle
 

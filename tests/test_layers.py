@@ -77,6 +77,7 @@ ALLOWED = {
     "_consumer": {"_blocks", "_codec", "_core", "_deadlines", "_protocol", "_readers", "errors"},
     "_bytes": {
         *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_protocol"),
+        "_readers",
     },
     "_queue": {
         *("_batch", "_blocks", "_bytes", "_codec", "_core", "_deadlines", "_ending"),
@@ -96,7 +97,7 @@ ALLOWED = {
         "errors",
     },
     "queue": {"named", "errors"},
-    "groups": {"_consumer", "_core", "_groups", "_readers", "stats", "errors"},
+    "groups": {"_bytes", "_core", "_groups", "_readers", "stats", "errors"},
     "stream": {"_groups", "groups", "named", "stats"},
     "consumers": {"groups", "stream", "errors"},
     # the drop-ins for multiprocessing's

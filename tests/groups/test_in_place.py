@@ -1,0 +1,148 @@
+"""What a stage changes in place for those after it, and what of groups is bytes."""
+
+import pytest
+
+from shmqueue import Stream
+from tests.support import LIMIT
+
+numpy = pytest.importorskip("numpy")
+
+PIPELINE = {"first": {}, "second": {"after": "first"}}
+
+
+@pytest.fixture
+def stages(make_stream):
+    """Return a maker of a stream with a stage that writes and the one after it."""
+
+    def make(**options):
+        stream = make_stream(groups=PIPELINE, **options)
+        return stream, stream.group("first", writes=True), stream.group("second")
+
+    return make
+
+
+class TestArrays:
+    @pytest.mark.parametrize("nbytes", [16_384, 20_000, 100_000, 3_000_000])
+    def test_of_16_kib_or_more_are_changed_for_those_after(self, stages, nbytes):
+        stream, first, second = stages()
+        stream.put(numpy.zeros(nbytes, "u1"))
+        first.get()[:] = 7
+        first.done()
+        assert second.get(timeout=LIMIT).min() == 7
+
+    def test_within_other_objects_as_well(self, stages):
+        stream, first, second = stages()
+        stream.put({"frame": numpy.zeros(20_000, "u1"), "note": "x" * 90_000})
+        first.get()["frame"][:] = 7
+        first.done()
+        assert second.get(timeout=LIMIT)["frame"].min() == 7
+
+    def test_are_changed_in_place_however_many_are_kept(self, stages):
+        """A reader would get copies from a quarter of the memory on."""
+        stream, first, second = stages(capacity=8)
+        kept = []
+        for number in range(40):
+            stream.put(numpy.zeros(100_000, "u1"), timeout=LIMIT)
+            kept.append(first.get(timeout=LIMIT))
+            kept[-1][:] = number
+            first.done()
+            assert second.get(timeout=LIMIT).min() == number
+
+    def test_that_are_copies_are_read_only(self, stages):
+        """A change in them would be lost without a word."""
+        stream, first, second = stages()
+        stream.put(numpy.zeros(100))
+        with stream.reserve_array(100) as array:
+            array[:] = 0
+        for array in [first.get(), *first.get_batch(1)]:
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
+        assert [array.sum() for array in second.get_batch(2)] == [0]
+        first.done()
+        assert [array.sum() for array in second.get_batch(2)] == [0]
+
+    def test_of_records_are_copies(self, stages):
+        stream, first, _ = stages(dtype="i8")
+        stream.put_batch([1, 2, 3])
+        with pytest.raises(ValueError, match="read-only"):
+            first.get_batch(2)[0] = 5
+        assert first.get() == 3
+
+    def test_whoever_writes_asks_for_no_copies(self, make_stream, run_id):
+        stream = make_stream(groups=PIPELINE)
+        with pytest.raises(ValueError, match="copies"):
+            stream.group("first", writes=True, copy=True)
+        with (
+            Stream("stream", run_id=run_id, copy=True) as copying,
+            copying.group("first", writes=True) as first,
+        ):
+            stream.put(numpy.zeros(20_000))
+            for get in (first.get, lambda **options: first.get_batch(1, **options)):
+                with pytest.raises(ValueError, match="copies"):
+                    get(copy=True)
+            assert first.get(timeout=LIMIT).flags.writeable
+
+
+class TestBytes:
+    @pytest.mark.parametrize("nbytes", [0, 10, 1000, 100_000])
+    def test_every_group_gets_them_in_each_way(self, make_stream, nbytes):
+        data = bytes(range(256)) * (nbytes // 256 + 1)
+        data = data[:nbytes]
+        stream = make_stream(groups=["a", "b"], serializer="bytes")
+        for name in ("a", "b"):
+            group = stream.group(name)
+            if name == "a":
+                for _ in range(3):
+                    stream.put_bytes(data)
+            buffer = bytearray(nbytes + 3)
+            assert group.get_into(buffer) == nbytes
+            assert buffer[:nbytes] == data
+            assert group.get_bytes() == data
+            with group.get_view() as view:
+                assert view.readonly
+                assert view == data
+
+    def test_large_ones_are_viewed_where_they_lie(self, make_stream):
+        stream = make_stream(groups=["a", "b"])
+        stream.put_bytes(b"x" * 100_000)
+        with stream.group("a").get_view() as first, stream.group("b").get_view() as second:
+            addresses = {numpy.frombuffer(view, "u1").ctypes.data for view in (first, second)}
+            assert len(addresses) == 1
+            assert stream.get_metrics()["view_bytes"] > 0
+        assert stream.get_metrics()["view_bytes"] == 0
+
+    def test_a_stage_changes_a_raw_item_for_those_after_it(self, stages):
+        stream, first, second = stages(serializer="bytes")
+        with stream.reserve(100_000) as buffer:
+            buffer[:4] = b"abcd"
+        with first.get_view() as view:
+            view[:2] = b"AB"
+        first.done()
+        assert second.get_bytes(timeout=LIMIT)[:4] == b"ABcd"
+
+    def test_a_raw_item_in_a_slot_is_a_copy_that_nobody_changes(self, stages):
+        stream, first, second = stages(serializer="bytes")
+        stream.put_bytes(b"abcd")
+        with first.get_view() as view, pytest.raises(TypeError, match="read-only"):
+            view[0] = 1
+        first.done()
+        assert second.get_bytes(timeout=LIMIT) == b"abcd"
+
+    def test_what_is_no_bytes_stays_for_get(self, make_stream):
+        stream = make_stream(groups=["a"])
+        group = stream.group("a")
+        stream.put({"no": "bytes"})
+        for call in (group.get_bytes, group.get_view, lambda: group.get_into(bytearray(99))):
+            with pytest.raises(TypeError, match="not bytes"):
+                call()
+        assert group.get() == {"no": "bytes"}
+
+    def test_views_of_a_closed_group_can_still_be_read(self, make_stream):
+        stream = make_stream(groups=["a"], capacity=2)
+        stream.put_bytes(b"x" * 100_000)
+        group = stream.group("a")
+        with group.get_view() as view:
+            group.close()
+            for _ in range(2):
+                stream.put_bytes(b"y" * 100_000, timeout=LIMIT)
+            assert view[:3] == b"xxx"
