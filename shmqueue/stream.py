@@ -2,6 +2,7 @@
 
 import graphlib
 import math
+import os
 from collections.abc import Iterable, Mapping
 from queue import Empty, Full
 from types import TracebackType
@@ -421,14 +422,18 @@ OSError
 
 
 class Writer:
-    """A registered writer of a stream; see `Stream.writer`."""
+    """A registered writer of a stream; see `Stream.writer`. It puts as the stream does."""
 
     def __init__(self, stream: Stream) -> None:
         self._attachment = stream._attachment
+        self._pid = os.getpid()
         self._number: int | None = _groups.begin_writing(self._attachment)
         self.put = stream.put
         self.put_nowait = stream.put_nowait
         self.put_batch = stream.put_batch
+        self.put_bytes = stream.put_bytes
+        self.reserve = stream.reserve
+        self.reserve_array = stream.reserve_array
 
     def finish(self) -> None:
         """Finish: nothing more comes from this writer.
@@ -437,16 +442,34 @@ class Writer:
         ------
         ValueError
             If it has finished already.
+        RuntimeError
+            In another process than the one that registered it.
         """
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "a writer belongs to the process that registered it, which finishes it: register"
+                " one here by stream.writer()"
+            )
         number, self._number = self._number, None
         if number is None:
             raise ValueError("the writer has finished already")
+        self.put = self.put_nowait = self.put_batch = self.put_bytes = _has_finished
+        self.reserve = self.reserve_array = _has_finished
         _groups.finish_writing(self._attachment, number)
+
+    def _finish_if_mine(self) -> None:
+        """Finish, unless that was done, or is for the process that this one was forked from."""
+        if self._number is not None and self._pid == os.getpid():
+            self.finish()
 
     def __del__(self) -> None:
         """Finish what nobody finished: consumers would wait for it."""
         if getattr(self, "_number", None) is not None:
-            self.finish()
+            self._finish_if_mine()
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: it would be finished twice."""
+        raise TypeError("a writer is not pickled: pass the stream, and call writer() there")
 
     def __enter__(self) -> "Writer":
         """Return the writer."""
@@ -459,8 +482,12 @@ class Writer:
         traceback: TracebackType | None,
     ) -> None:
         """Finish, unless that was done."""
-        if self._number is not None:
-            self.finish()
+        self._finish_if_mine()
+
+
+def _has_finished(*args: Any, **kwargs: Any) -> NoReturn:
+    """Raise ValueError: what the puts of a writer are once it has finished."""
+    raise ValueError("the writer has finished")
 
 
 def _check_name(name: str) -> None:
