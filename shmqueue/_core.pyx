@@ -507,7 +507,7 @@ cdef class Attachment:
                 f"{self.path} contradicts itself: something else wrote into it"
             )
         if status == SHMQ_SHUTDOWN:
-            raise ShutDown
+            raise ShutDown(f"{self.path} is at its end")
         if status == SHMQ_FULL:
             raise NoFreeSeatError(
                 f"as many consumers hold items of {self.path} as can be, {SHMQ_MAX_HOLDS}: close"

@@ -32,6 +32,7 @@ from shmqueue._protocol cimport (
     shmq_finish_writing,
     shmq_group_look,
     shmq_group_seen,
+    shmq_header,
     shmq_join_group,
     shmq_join_wish,
     shmq_leave_group,
@@ -153,9 +154,12 @@ def join(Attachment attachment not None, name, dict after, uint32_t policy, uint
         if not _goes_on(attachment, &waiter, status):
             break
     if status == SHMQ_EMPTY:
-        raise LookupError(f"there is no group {name!r}")
+        raise LookupError(f"the stream on {attachment.path} has no group {text.decode()!r}")
     if status == SHMQ_GONE:
-        raise LookupError("a group that it should come after was removed, or is a subscription")
+        raise LookupError(
+            f"a group of the stream on {attachment.path} that it should come after was removed, or"
+            " is a subscription"
+        )
     if status == SHMQ_NEED:
         raise NoSuchStartError(start, wish.oldest, wish.newest)
     if status == SHMQ_FULL:
@@ -250,7 +254,7 @@ def begin_writing(Attachment attachment not None):
     if status == SHMQ_FULL:
         raise ValueError(f"there are {SHMQ_MAX_WRITERS} writers already")
     if status == SHMQ_SHUTDOWN:
-        raise ShutDown
+        raise ShutDown(f"{attachment.path} is at its end")
     if status != SHMQ_OK:
         attachment._raise_for(status)
     return writer
@@ -283,6 +287,11 @@ def tail_of(Attachment attachment not None):
     cdef uint64_t head, tail
     shmq_snapshot_ends(attachment.view, &head, &tail)
     return tail
+
+
+def ungrouped_of(Attachment attachment not None):
+    """What becomes of items while there is no group, as the header has it."""
+    return (<const shmq_header *>attachment.view.base).ungrouped
 
 
 def row_of(Attachment attachment not None, uint32_t group):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from queue import Empty
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn, SupportsFloat
 
 from shmqueue import _groups
 from shmqueue._bytes import BytesConsumer
@@ -18,6 +18,9 @@ from shmqueue.errors import ShutDown
 from shmqueue.stats import POLICIES, name_of
 
 __all__ = ["Group", "WritingGroup"]
+
+# Thirty years: what a wait may be given is not much more.
+LINGER_LIMIT_SECONDS = 1e9
 
 
 class Group(BytesConsumer):
@@ -70,7 +73,13 @@ class Group(BytesConsumer):
     # ---- taking ----
 
     def __iter__(self) -> Iterator[Any]:
-        """Take items until the stream is at its end, or this handle is closed by another thread."""
+        """Take items until the stream is at its end.
+
+        Raises
+        ------
+        ValueError
+            If this handle is closed, also by another thread while it waits.
+        """
         while True:
             try:
                 item = self.get()
@@ -97,14 +106,23 @@ class Group(BytesConsumer):
 
         Raises
         ------
-        ValueError
-            If one of the two makes no sense, or the handle is closed.
+        TypeError, ValueError
+            At once, if one of the two makes no sense. ValueError, too, when items are asked for
+            and the handle is closed.
         """
         max_items = operator.index(max_items)
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
-        if not linger >= 0:
-            raise ValueError(f"linger must be seconds, 0 or more, not {linger}")
+        if not isinstance(linger, SupportsFloat):
+            raise TypeError(f"linger must be a number of seconds, not {linger!r}")
+        if not 0 <= float(linger) < LINGER_LIMIT_SECONDS:
+            raise ValueError(
+                f"linger must be seconds, 0 or more and less than {LINGER_LIMIT_SECONDS:g}, not"
+                f" {linger}"
+            )
+        return self._batches(max_items, float(linger))
+
+    def _batches(self, max_items: int, linger: float) -> Iterator[list[Any]]:
         while True:
             try:
                 batch = self.get_batch(max_items)
@@ -228,6 +246,11 @@ class Group(BytesConsumer):
         """End a subscription that nobody closed: it would hold the producers back."""
         if getattr(self, "_ends_with", None) is not None:
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: each process opens a handle of its own."""
+        call = f"group({self.name!r})" if self._ends_with is None else "subscribe()"
+        raise TypeError(f"a group's handle is not pickled: pass the stream, and call {call} there")
 
     def __enter__(self) -> "Group":
         """Return the group itself."""

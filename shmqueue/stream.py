@@ -1,16 +1,19 @@
 """Streams: one ring on which every group of consumers sees every item."""
 
+import contextlib
 import graphlib
-import math
+import os
 from collections.abc import Iterable, Mapping
 from queue import Empty, Full
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
 from shmqueue import _groups
+from shmqueue._declared import check_name, declared, listed, policy_of, policy_text, start_of
+from shmqueue._readers import Reader
 from shmqueue.groups import Group, WritingGroup
 from shmqueue.named import NamedQueue
-from shmqueue.stats import NS_PER_SECOND, POLICIES, SUBSCRIBER, name_of, row
+from shmqueue.stats import NS_PER_SECOND, name_of, row
 
 __all__ = ["Stream", "Writer"]
 
@@ -30,10 +33,12 @@ allow_other_owner, copy, wait_strategy, spin_seconds, dtype
         As of `SharedMemoryQueue`.
     groups : iterable of str, or mapping of str to dict, optional
         Groups to declare at once, which see the items from the first one on: names, or names and
-        the arguments of `group`, in any order. Only with `create`.
-    ungrouped : {"hold", "drop"}, default "hold"
+        their `policy`, `drop_after`, `after` (names) and `start`, as `group` takes them, in any
+        order. Only with `create`.
+    ungrouped : {"hold", "drop"}, optional
         What becomes of items while there is no group at all, once the ring is full: producers
-        wait for the first group, or the oldest items are dropped. Only for creating.
+        wait for the first group (``"hold"``, the default where a stream is created), or the oldest
+        items are dropped. Of a stream that exists, it must be what that one does.
 
     Attributes
     ----------
@@ -43,8 +48,8 @@ allow_other_owner, copy, wait_strategy, spin_seconds, dtype
     Raises
     ------
     ValueError
-        If the groups come after each other in a circle, or after unknown ones, or an argument
-        cannot be.
+        If the groups come after each other in a circle, or after unknown ones, an argument cannot
+        be, or a stream that exists is not as asked for.
     FileNotFoundError, FileExistsError, TypeError, PermissionError, NoFreeSeatError, SegmentError, \
 OSError
         As `SharedMemoryQueue` does.
@@ -74,7 +79,7 @@ OSError
         run_id: str = "",
         *,
         groups: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
-        ungrouped: str = "hold",
+        ungrouped: str | None = None,
         exist_ok: bool = False,
         mode: int = 0o600,
         serializer: Any = None,
@@ -85,12 +90,12 @@ OSError
         spin_seconds: float | None = None,
         dtype: Any = None,
     ) -> None:
-        if ungrouped not in UNGROUPED:
+        if ungrouped is not None and ungrouped not in UNGROUPED:
             raise ValueError(f'ungrouped must be "hold" or "drop", not {ungrouped!r}')
         # Of each group at the last look, by number and time of opening: when, and what it had got.
         self._got: dict[tuple[int, int], tuple[int, int]] = {}
-        declared = _in_order(groups)
-        if declared and not create:
+        wanted = declared(groups)
+        if wanted and not create:
             raise ValueError("groups are declared where the stream is created; join one by group()")
         self._open_named(
             name,
@@ -107,16 +112,27 @@ OSError
             item_size=item_size,
             max_processes=max_processes,
             mode=mode,
-            ungrouped=UNGROUPED[ungrouped],
+            ungrouped=UNGROUPED[ungrouped or "hold"],
         )
         try:
-            for group, options in declared.items():
-                self.group(group, **{"start": "oldest", **options}).close()
+            self._check_ungrouped(ungrouped)
+            for group, options in wanted.items():
+                self.group(group, **options).close()
         except BaseException:
-            if not exist_ok:
+            if create and not exist_ok:
                 self.unlink()
             self.close()
             raise
+
+    def _check_ungrouped(self, wanted: str | None) -> None:
+        there = _groups.ungrouped_of(self._attachment)
+        if wanted is None or there == UNGROUPED[wanted]:
+            return
+        names = {number: name for name, number in UNGROUPED.items()}
+        raise ValueError(
+            f"{self._label()} exists with ungrouped={names.get(there, there)!r}, not {wanted!r}:"
+            " leave it out to use it as it is"
+        )
 
     # ---- groups ----
 
@@ -126,7 +142,7 @@ OSError
         *,
         policy: str | None = None,
         drop_after: float | None = None,
-        after: str | Iterable[str] = (),
+        after: str | Group | Iterable[str | Group] | None = (),
         start: str | int | None = None,
         create: bool = True,
         writes: bool = False,
@@ -144,12 +160,12 @@ OSError
             wait for it until the oldest is `drop_after` seconds old, then it loses that.
         drop_after : float, optional
             Seconds; implies ``"drop"``.
-        after : str or iterable of str
+        after : str or Group, or iterable of them, optional
             Groups that must have finished an item before this one may take it.
         start : {"next", "oldest"} or int, optional
             Where a new group begins: with the next item put, the oldest that is still in the
             ring, or that of this sequence. By default ``"next"``; but the first group of a stream
-            gets what was held for it.
+            gets what was held for it. Ignored if the group exists: it goes on where it is.
         create : bool, default True
             Whether to open it if there is none.
         writes : bool, default False
@@ -168,11 +184,13 @@ OSError
             If there is no such group and `create` is false, or one that it should come after.
         ValueError
             If it exists and is not as asked for, there are 64 already, `start` is not in the ring,
-            or an argument cannot be.
+            a group of `after` is another stream's, or an argument cannot be.
+        TypeError
+            If an argument is of another kind than these.
         """
         attachment = self._attachment
-        _check_name(name)
-        wanted = _policy(policy, drop_after)
+        check_name(name)
+        wanted = policy_of(policy, drop_after)
         rows = self._rows()
         before = self._before(after, rows)
         if not create:
@@ -182,12 +200,14 @@ OSError
             name.encode(),
             before,
             *(wanted or (_groups.POLICY_BLOCK, 0)),
-            *_start(start, bool(rows)),
+            *start_of(start, bool(rows)),
             create,
         )
         seen = _groups.row_of(attachment, index)
         if seen is None:
-            raise _groups.GroupRemovedError(f"group {name!r} was removed again at once")
+            raise _groups.GroupRemovedError(
+                f"group {name!r} of {self._label()} was removed again at once"
+            )
         if not is_new:
             self._check_same(name, seen, wanted, before)
         return self._handle(seen, writes, copy)
@@ -197,8 +217,8 @@ OSError
         *,
         policy: str | None = None,
         drop_after: float | None = None,
-        after: str | Iterable[str] = (),
-        start: str | int = "next",
+        after: str | Group | Iterable[str | Group] | None = (),
+        start: str | int | None = None,
         copy: bool | None = None,
     ) -> Group:
         """Open a group of this handle alone, which ends with it or with its process.
@@ -214,7 +234,7 @@ OSError
 
         Raises
         ------
-        LookupError, ValueError
+        LookupError, TypeError, ValueError
             As in `group`.
         """
         attachment = self._attachment
@@ -223,12 +243,14 @@ OSError
             attachment,
             None,
             self._before(after, rows),
-            *(_policy(policy, drop_after) or (_groups.POLICY_BLOCK, 0)),
-            *_start(start, bool(rows)),
+            *(policy_of(policy, drop_after) or (_groups.POLICY_BLOCK, 0)),
+            *start_of(start, bool(rows)),
         )
         seen = _groups.row_of(attachment, index)
         if seen is None:
-            raise _groups.GroupRemovedError("the subscription was removed again at once")
+            raise _groups.GroupRemovedError(
+                f"the subscription of {self._label()} was removed again at once"
+            )
         try:
             return self._handle(seen, False, copy)._end_with_handle()
         except BaseException:
@@ -257,14 +279,24 @@ OSError
         _groups.leave(self._attachment, seen["index"], seen["state"])
 
     def skip_to_latest(self) -> int:
-        """Have every group skip all items but the newest; return how many were skipped, at most."""
-        return max(
-            (
-                self._handle(seen, False, None).skip_to_latest()
-                for seen in _groups.rows(self._attachment)
-            ),
-            default=0,
-        )
+        """Have every group skip all items but the newest; return how many were skipped, at most.
+
+        In a pipeline, the newest comes through all of it. Behind what a consumer has in hand,
+        nothing is skipped by the groups that come after its own; and what it finishes during this
+        call may be skipped by them, though it is the newest.
+        """
+        attachment = self._attachment
+        most = 0
+        for index, state in _pipelined(self._rows()):
+            with contextlib.suppress(_groups.GroupRemovedError):
+                reader = Reader(attachment, index, state, False)
+                most = max(most, _groups.skip(attachment, reader, self._to_keep(index)))
+        return most
+
+    def _to_keep(self, index: int) -> int:
+        """Return how many of the items that a group can take are the newest: one, or none yet."""
+        seen = _groups.row_of(self._attachment, index)
+        return int(seen is None or seen["ready"] == seen["lag"])
 
     def _handle(self, seen: dict[str, Any], writes: bool, copy: bool | None) -> Group:
         label = f"group {name_of(seen)!r} of {self._label()}"
@@ -287,11 +319,11 @@ OSError
         there = ", ".join(repr(name_of(seen)) for seen in rows) or "none at all"
         raise LookupError(f"{self._label()} has no group {name!r}; there is {there}")
 
-    def _before(self, after: str | Iterable[str], rows: list[dict[str, Any]]) -> dict[int, int]:
+    def _before(
+        self, after: str | Group | Iterable[str | Group] | None, rows: list[dict[str, Any]]
+    ) -> dict[int, int]:
         """Return number and state of each group that another should come after."""
-        found = [
-            self._row_of(other, rows) for other in ([after] if isinstance(after, str) else after)
-        ]
+        found = [self._row_of(self._name_of(other), rows) for other in listed(after)]
         for seen in found:
             if seen["is_subscriber"]:
                 raise ValueError(
@@ -299,6 +331,18 @@ OSError
                     " after a group that has a name"
                 )
         return {seen["index"]: seen["state"] for seen in found}
+
+    def _name_of(self, other: Any) -> str:
+        """Return the name of a group that was given by it, or by a handle."""
+        if isinstance(other, str):
+            return other
+        if not isinstance(other, Group):
+            raise TypeError(
+                f"`after` is the name of a group, a Group, or an iterable of these, not {other!r}"
+            )
+        if other._attachment.uuid != self._attachment.uuid:
+            raise ValueError(f"group {other.name!r} is another stream's, not {self._label()}'s")
+        return other.name
 
     def _check_same(
         self,
@@ -310,7 +354,7 @@ OSError
         if wanted is not None and wanted != (seen["policy"], seen["keep_ns"]):
             raise ValueError(
                 f"group {name!r} exists with policy"
-                f" {_policy_text(seen['policy'], seen['keep_ns'])}, not {_policy_text(*wanted)}:"
+                f" {policy_text(seen['policy'], seen['keep_ns'])}, not {policy_text(*wanted)}:"
                 " leave it out to join the group as it is"
             )
         if before and seen["after"] != sum(1 << index for index in before):
@@ -427,14 +471,18 @@ OSError
 
 
 class Writer:
-    """A registered writer of a stream; see `Stream.writer`."""
+    """A registered writer of a stream; see `Stream.writer`. It puts as the stream does."""
 
     def __init__(self, stream: Stream) -> None:
         self._attachment = stream._attachment
+        self._pid = os.getpid()
         self._number: int | None = _groups.begin_writing(self._attachment)
         self.put = stream.put
         self.put_nowait = stream.put_nowait
         self.put_batch = stream.put_batch
+        self.put_bytes = stream.put_bytes
+        self.reserve = stream.reserve
+        self.reserve_array = stream.reserve_array
 
     def finish(self) -> None:
         """Finish: nothing more comes from this writer.
@@ -443,16 +491,34 @@ class Writer:
         ------
         ValueError
             If it has finished already.
+        RuntimeError
+            In another process than the one that registered it.
         """
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "a writer belongs to the process that registered it, which finishes it: register"
+                " one here by stream.writer()"
+            )
         number, self._number = self._number, None
         if number is None:
             raise ValueError("the writer has finished already")
+        self.put = self.put_nowait = self.put_batch = self.put_bytes = _has_finished
+        self.reserve = self.reserve_array = _has_finished
         _groups.finish_writing(self._attachment, number)
+
+    def _finish_if_mine(self) -> None:
+        """Finish, unless that was done, or is for the process that this one was forked from."""
+        if self._number is not None and self._pid == os.getpid():
+            self.finish()
 
     def __del__(self) -> None:
         """Finish what nobody finished: consumers would wait for it."""
         if getattr(self, "_number", None) is not None:
-            self.finish()
+            self._finish_if_mine()
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: it would be finished twice."""
+        raise TypeError("a writer is not pickled: pass the stream, and call writer() there")
 
     def __enter__(self) -> "Writer":
         """Return the writer."""
@@ -465,77 +531,18 @@ class Writer:
         traceback: TracebackType | None,
     ) -> None:
         """Finish, unless that was done."""
-        if self._number is not None:
-            self.finish()
+        self._finish_if_mine()
 
 
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"a group's name is a str that is not empty, not {name!r}")
-    if len(name.encode()) > _groups.MAX_NAME_BYTES:
-        raise ValueError(
-            f"a group's name has at most {_groups.MAX_NAME_BYTES} bytes of UTF-8: {name!r}"
-        )
-    if name.startswith(SUBSCRIBER):
-        raise ValueError(f"{name!r} is what a subscription may be called: choose another name")
+def _has_finished(*args: Any, **kwargs: Any) -> NoReturn:
+    """Raise ValueError: what the puts of a writer are once it has finished."""
+    raise ValueError("the writer has finished")
 
 
-def _start(start: str | int | None, has_groups: bool) -> tuple[int, int]:
-    """Return how a new group's beginning was given, and where it is."""
-    if start is None:
-        start = "next" if has_groups else "oldest"
-    if start == "next":
-        return _groups.START_NEXT, 0
-    if start == "oldest":
-        return _groups.START_OLDEST, 0
-    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 1 << 64:
-        raise ValueError(f'start must be "next", "oldest" or a sequence, not {start!r}')
-    return _groups.START_AT, start
-
-
-def _policy(policy: str | None, drop_after: float | None) -> tuple[int, int] | None:
-    """Return the number of a policy and its nanoseconds; None where nothing was asked for."""
-    if policy is None and drop_after is None:
-        return None
-    if policy is None:
-        policy = "drop"
-    if policy not in POLICIES:
-        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
-    if (policy == "drop") != (drop_after is not None):
-        raise ValueError('drop_after goes with the policy "drop", and that needs it')
-    if drop_after is None:
-        return POLICIES.index(policy), 0
-    if not 0 <= drop_after < math.inf:
-        raise ValueError(f"drop_after must be seconds, 0 or more, not {drop_after}")
-    return POLICIES.index(policy), min(int(drop_after * 1e9), 1 << 62)
-
-
-def _policy_text(policy: int, keep_ns: int) -> str:
-    text = POLICIES[policy]
-    return f"{text!r} after {keep_ns / 1e9:g} s" if text == "drop" else repr(text)
-
-
-def _in_order(
-    groups: Iterable[str] | Mapping[str, Mapping[str, Any]],
-) -> dict[str, Mapping[str, Any]]:
-    """Return the declared groups so that each comes behind those that it comes after."""
-    if isinstance(groups, str):
-        raise TypeError(f"groups is an iterable of names, not one: [{groups!r}]")
-    options = dict(groups) if isinstance(groups, Mapping) else {name: {} for name in groups}
-    before = {}
-    for name in options:
-        _check_name(name)
-    for name, given in options.items():
-        after = given.get("after", ())
-        before[name] = [after] if isinstance(after, str) else list(after)
-        for other in before[name]:
-            if other not in options:
-                raise ValueError(
-                    f"group {name!r} should come after {other!r}, which is not declared"
-                )
-    try:
-        order = list(graphlib.TopologicalSorter(before).static_order())
-    except graphlib.CycleError as error:
-        circle = " after ".join(map(repr, error.args[1]))
-        raise ValueError(f"groups come after each other in a circle: {circle}") from None
-    return {name: options[name] for name in order}
+def _pipelined(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Return number and state of groups, each behind those that it comes after."""
+    states = {seen["index"]: seen["state"] for seen in rows}
+    before = {
+        seen["index"]: [other for other in states if seen["after"] >> other & 1] for seen in rows
+    }
+    return [(index, states[index]) for index in graphlib.TopologicalSorter(before).static_order()]

@@ -98,7 +98,8 @@ ALLOWED = {
     },
     "queue": {"named", "errors"},
     "groups": {"_bytes", "_core", "_groups", "_readers", "stats", "errors"},
-    "stream": {"_groups", "groups", "named", "stats"},
+    "_declared": {"_groups", "groups", "stats"},
+    "stream": {"_declared", "_groups", "_readers", "groups", "named", "stats"},
     "consumers": {"groups", "stream", "errors"},
     # the drop-ins for multiprocessing's
     "connections": {"_queue", "_core", "errors"},

@@ -7,7 +7,7 @@ import pytest
 
 from shmqueue import GroupRemovedError, SharedMemoryQueue, ShutDown, Stream
 from tests import support
-from tests.support import LIMIT, Thread, run_in_fork
+from tests.support import LIMIT, Thread
 
 
 def everything(group):
@@ -16,11 +16,6 @@ def everything(group):
     while group.qsize():
         items += group.get_batch(1000, timeout=LIMIT)
     return items
-
-
-def put_and_finish(writer):
-    writer.put("of the child")
-    writer.finish()
 
 
 class Unloadable:
@@ -373,13 +368,6 @@ class TestTheEnd:
         writer.put("item")
         stream.close()
         del writer
-
-    def test_a_forked_child_does_not_finish_its_parents_writer(self, make_stream):
-        stream = make_stream(groups=["a"])
-        with stream.writer() as out:
-            run_in_fork(put_and_finish, out)
-            out.put("still writing")
-        assert list(stream.group("a")) == ["of the child", "still writing"]
 
     def test_finishing_twice_is_an_error(self, make_stream):
         writer = make_stream().writer()
