@@ -5,14 +5,24 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from shmqueue import Consumers, ShutDown
 from shmqueue.errors import ConsumerDiedError
+from tests.api.test_examples import EXAMPLES
 from tests.groups.test_consumers import WAYS, BadItemError, Keeping, Summing, put_all
-from tests.support import LIMIT, Thread, await_thread_asleep, wait_until
+from tests.support import (
+    LIMIT,
+    Thread,
+    await_thread_asleep,
+    program_environment,
+    segment_files,
+    wait_until,
+)
 
 way = pytest.mark.parametrize("processes", WAYS, ids=["threads", "fork", "spawn"])
 process_way = pytest.mark.parametrize("processes", WAYS[1:], ids=["fork", "spawn"])
@@ -494,3 +504,27 @@ def test_a_stage_may_have_copies(stream, copy):
     consumers = Consumers(stream, "sum", lambda: Keeping([]), copy=copy)
     consumers.start().join(LIMIT)
     assert stream.get_metrics()["items_copied"] == copy
+
+
+# The example
+
+
+@pytest.mark.parametrize("number", [0, 30_000])
+def test_the_disruptor_example_ends_with_the_error_of_the_stage_that_refused(number):
+    program = subprocess.Popen(
+        [sys.executable, EXAMPLES / "disruptor.py", "--orders", "60000", "--negative", str(number)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=program_environment(),
+    )
+    try:
+        output, errors = program.communicate(timeout=LIMIT)
+    finally:
+        program.kill()
+        program.communicate()
+    assert program.returncode == 1
+    assert errors.endswith(f"ValueError: order {number} has a negative amount\n")
+    assert "During handling" not in errors
+    assert "orders in" not in output
+    assert segment_files(f"orders@{program.pid}") == []
