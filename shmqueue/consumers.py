@@ -1,11 +1,14 @@
 """Consumers as objects: what has `consume(items)`, run in threads or processes over a group."""
 
+import contextlib
 import logging
 import multiprocessing
+import multiprocessing.connection
+import pickle
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty
 from types import TracebackType
@@ -20,11 +23,13 @@ __all__ = ["Consumers"]
 # A consumer that waits looks so often whether it should stop.
 LOOK_SECONDS = 0.1
 DRAIN_SECONDS = 0.002
-POLICIES = ("raise", "skip", "stop")
+POLICIES = ("raise", "shutdown", "skip", "stop")
 FIGURES = (
     *("items", "batches", "errors", "consuming_seconds", "blocked_seconds"),
-    *("lag", "lag_max", "lag_sum", "started", "ended"),
+    *("lag_max", "lag_sum", "started", "ended"),
 )
+# In the flags of /proc/PID/stat: the process is on its way out (linux/sched.h).
+PF_EXITING = 4
 
 _log = logging.getLogger(__name__)
 
@@ -43,17 +48,32 @@ class _Figures:
         self._words[self._first + FIGURES.index(name)] = value
 
 
+class _Heard:
+    """What went wrong in all consumers."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self.fatal: list[BaseException] = []
+
+    def __call__(self, error: BaseException, is_fatal: bool) -> None:
+        """Hear of an error, and whether it ended a consumer."""
+        self.errors.append(error)
+        if is_fatal:
+            self.fatal.append(error)
+
+
 class _Saying:
     """Tells another process what went wrong, whether that can be pickled or not."""
 
     def __init__(self, sender: Any) -> None:
         self._sender = sender
 
-    def __call__(self, error: BaseException) -> None:
+    def __call__(self, error: BaseException, is_fatal: bool) -> None:
         try:
-            self._sender.send(error)
+            pickle.loads(pickle.dumps(error))
         except Exception:
-            self._sender.send(RuntimeError(f"{type(error).__name__}: {error}"))
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        self._sender.send((error, is_fatal))
 
 
 @dataclass(frozen=True)
@@ -66,84 +86,144 @@ class _Task:
     max_items: int
     linger: float
     on_error: str | Callable[[Any, Exception], object]
+    options: dict[str, Any]
     words: Any
 
-    def work(self, worker: int, note: Callable[[BaseException], None]) -> None:
-        """Consume as worker of this number; `note` is told of each error that comes out."""
-        seen = _Figures(self.words, worker)
-        seen["started"] = time.monotonic()
-        errors: list[BaseException] = []
+    def work(self, worker: int, note: Callable[[BaseException, bool], None]) -> None:
+        """Consume as worker of this number; `note` is told of each error."""
+        _Worker(self, worker, note).work()
 
-        def keep(error: BaseException) -> None:
-            errors.append(error)
-            note(error)
 
-        try:
-            self._serve(seen, keep)
-        except Exception as error:
-            _log.exception("consumer %d of group %r stops", worker, self.group)
-            seen["errors"] += 1
-            self.words[-1] = 1.0
-            keep(error)
-        finally:
-            seen["ended"] = time.monotonic()
-            # Who keeps the errors shall not keep the handles and items of those calls.
-            for kept in errors:
-                traceback.clear_frames(kept.__traceback__)
+class _Worker:
+    """One of those who work at a task."""
 
-    def _serve(self, seen: _Figures, keep: Callable[[BaseException], None]) -> None:
-        with self.stream.group(self.group, create=False) as taken:
-            consumer = self.make()
+    def __init__(
+        self, task: _Task, number: int, note: Callable[[BaseException, bool], None]
+    ) -> None:
+        self._task = task
+        self._number = number
+        self._note = note
+        self._seen = _Figures(task.words, number)
+        self._tracebacks: list[TracebackType | None] = []
+
+    def work(self) -> None:
+        """Consume until there is nothing more to do, or something ends that."""
+        self._seen["started"] = time.monotonic()
+        self._serve()
+        # Who keeps the errors shall not keep the handles and items of those calls.
+        for frames in self._tracebacks:
+            traceback.clear_frames(frames)
+        self._seen["ended"] = time.monotonic()
+
+    def _serve(self) -> None:
+        task = self._task
+        with (
+            self._told(),
+            task.stream.group(task.group, create=False, **task.options) as taken,
+            # Told before the handle is closed, which finishes what it had: whoever sees that it
+            # is finished can know that it failed, and nobody takes it of a stream that is shut.
+            self._told(),
+        ):
+            consumer = task.make()
             try:
-                self._consume_all(consumer, taken, seen, keep)
+                with self._told():
+                    self._consume_all(consumer, taken)
             finally:
                 close = getattr(consumer, "close", None)
                 if close is not None:
                     close()
 
-    def _consume_all(
-        self,
-        consumer: Any,
-        taken: Group,
-        seen: _Figures,
-        keep: Callable[[BaseException], None],
-    ) -> None:
-        while not self.words[-1]:
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell of what ends this worker; it ends all."""
+        task = self._task
+        try:
+            yield
+        except BaseException as error:
+            _log.exception("consumer %d of group %r stops", self._number, task.group)
+            self._tracebacks.append(error.__traceback__)
+            self._seen["errors"] += 1
+            task.words[-1] = 1.0
+            if task.on_error == "shutdown":
+                # Before the error is told: who waits in `put` does not listen, and a pipe may be
+                # full. At once, since those behind this group would wait for what it never
+                # finishes. ValueError: a handle that was closed here shuts nothing.
+                with contextlib.suppress(ValueError):
+                    task.stream.shutdown(immediate=True)
+            self._note(_raisable(error, self._number), True)
+
+    def _consume_all(self, consumer: Any, taken: Group) -> None:
+        task, seen = self._task, self._seen
+        while not task.words[-1]:
             begun = time.monotonic()
             failure = None
             try:
-                items = taken.get_batch(self.max_items, timeout=LOOK_SECONDS)
+                items = taken.get_batch(task.max_items, timeout=LOOK_SECONDS)
             except Empty:
                 continue
             except ShutDown:
                 return
             finally:
                 seen["blocked_seconds"] += time.monotonic() - begun
-            if self.linger and len(items) < self.max_items:
-                until = time.monotonic() + self.linger
-                items, failure = taken._linger(items, self.max_items, until)
-            seen["lag"] = taken.lag()
-            seen["lag_max"] = max(seen["lag_max"], seen["lag"])
-            seen["lag_sum"] += seen["lag"]
-            begun = time.monotonic()
-            try:
-                consumer.consume(items)
-            except Exception as error:
-                if self.on_error == "raise" or self.on_error == "stop":
-                    raise
-                _log.exception("%d items of group %r were not consumed", len(items), taken.name)
-                seen["errors"] += 1
-                if callable(self.on_error):
-                    self.on_error(items, error)
-                else:
-                    keep(error)
-            seen["consuming_seconds"] += time.monotonic() - begun
-            seen["items"] += len(items)
+            if task.linger and len(items) < task.max_items:
+                until = time.monotonic() + task.linger
+                items, failure = taken._linger(items, task.max_items, until)
+            lag = taken.lag()
+            # In this order, and read in the opposite one: the mean is never above the maximum.
+            seen["lag_max"] = max(seen["lag_max"], lag)
             seen["batches"] += 1
+            seen["lag_sum"] += lag
+            seen["items"] += len(items)
+            error = self._consume(consumer, items)
             del items
+            if error is not None:
+                traceback.clear_frames(error.__traceback__)
+                del error
             taken.done()
             if failure is not None:
                 raise failure
+
+    def _consume(self, consumer: Any, items: Any) -> Exception | None:
+        """Have a batch consumed; return the error that was passed over and is kept."""
+        task, seen = self._task, self._seen
+        passed_over = None
+        begun = time.monotonic()
+        try:
+            consumer.consume(items)
+        except Exception as error:
+            if task.on_error != "skip" and not callable(task.on_error):
+                raise
+            _log.exception("%d items of group %r were not consumed", len(items), task.group)
+            if callable(task.on_error):
+                task.on_error(items, error)
+            else:
+                self._note(error, False)
+                passed_over = error
+            # Not before: what `on_error` raises is counted where it ends the worker.
+            seen["errors"] += 1
+        finally:
+            seen["consuming_seconds"] += time.monotonic() - begun
+        return passed_over
+
+
+def _raisable(error: BaseException, worker: int) -> Exception:
+    """Return an error as it is for `join`, which shall not end the program that calls it."""
+    if isinstance(error, Exception):
+        return error
+    code = (error.code or 0) if isinstance(error, SystemExit) else 1
+    died = ConsumerDiedError(worker, code if isinstance(code, int) else 1, repr(error))
+    died.__cause__ = error
+    return died
+
+
+def _is_exiting(pid: int) -> bool:
+    """Whether a child of ours that nobody has waited for is on its way out."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            flags = int(file.read().rpartition(")")[2].split()[6])
+    except OSError:
+        return False
+    return bool(flags & PF_EXITING)
 
 
 class Consumers:
@@ -152,6 +232,7 @@ class Consumers:
     Parameters
     ----------
     stream : Stream
+        Stays open while they run.
     group : str
         Of the stream; its consumers share the items.
     make : callable
@@ -164,11 +245,17 @@ class Consumers:
         Most items of a list.
     linger : float, default 0.0
         Seconds to wait for more of them, once there is one.
-    on_error : {"raise", "stop", "skip"} or callable, default "raise"
+    on_error : {"raise", "shutdown", "stop", "skip"} or callable, default "raise"
         What becomes of an error of ``consume``. ``"raise"``: all consumers stop, and `join` raises
-        it. ``"stop"``: they stop, and `errors` has it. ``"skip"``: the items are passed over, and
-        `errors` has it. A callable gets the items and the error, and the consumer goes on; what it
-        raises counts as with ``"raise"``. Each error is logged.
+        it. ``"shutdown"``: the same, and the stream is shut down at once for everybody, so that
+        producers and other stages get ShutDown. ``"stop"``: they stop, and `errors` has it.
+        ``"skip"``: the items are passed over, and `errors` has it. A callable gets the items and
+        the error, and the consumer goes on; what it raises counts as with ``"raise"``, as does with
+        ``"skip"`` and a callable whatever else ends a consumer, SystemExit for one. Each error is
+        logged. With ``"raise"`` and ``"stop"`` the group stays, and producers wait for it once the
+        ring is full, until others consume it or it is removed.
+    writes, copy
+        As of `Stream.group`.
 
     Attributes
     ----------
@@ -205,6 +292,8 @@ class Consumers:
         max_items: int = 100,
         linger: float = 0.0,
         on_error: str | Callable[[list[Any], Exception], object] = "raise",
+        writes: bool = False,
+        copy: bool | None = None,
     ) -> None:
         if workers < 1 or max_items < 1:
             raise ValueError("workers and max_items must be at least 1")
@@ -216,41 +305,65 @@ class Consumers:
             raise ValueError(
                 f"on_error must be one of {', '.join(POLICIES)} or callable, not {on_error!r}"
             )
-        self.errors: list[BaseException] = []
+        self._heard = _Heard()
+        self._hearing = threading.Lock()
         self._stream = stream
-        self._policy = on_error
         self._handle = stream.group(group, create=False)
         self._handle._track()
-        context = multiprocessing if processes is True else processes
-        self._is_of_processes = bool(processes)
+        self._lag = self._handle.lag()
+        self._context = multiprocessing if processes is True else processes
+        self._count = workers
         # Words without a lock: whoever is killed leaves none locked. The last one: all shall stop.
         self._words = multiprocessing.RawArray("d", workers * len(FIGURES) + 1)
         self._receivers: list[Any] = []
-        self._senders: list[Any] = []
         self._workers: list[Any] = []
-        task = _Task(stream, group, make, max_items, linger, on_error, self._words)
-        for worker in range(workers):
-            if self._is_of_processes:
-                receiver, sender = context.Pipe(duplex=False)
-                self._receivers.append(receiver)
-                self._senders.append(sender)
-                self._workers.append(
-                    context.Process(target=task.work, args=(worker, _Saying(sender)))
-                )
-            else:
-                self._workers.append(
-                    threading.Thread(
-                        target=task.work, args=(worker, self.errors.append), daemon=True
-                    )
-                )
+        options = {"writes": writes, "copy": copy}
+        self._task = _Task(stream, group, make, max_items, linger, on_error, options, self._words)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What went wrong so far."""
+        self._hear_all()
+        return self._heard.errors
 
     def start(self) -> "Consumers":
-        """Start them; returns itself."""
-        for worker in self._workers:
-            worker.start()
-        for sender in self._senders:
-            sender.close()  # so that the end of the process is the end of what it says
+        """Start them; returns itself.
+
+        Raises
+        ------
+        RuntimeError
+            If they were started before.
+        """
+        if self._workers:
+            raise RuntimeError("these consumers were started already: make new ones")
+        try:
+            for number in range(self._count):
+                self._start_one(number)
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _start_one(self, number: int) -> None:
+        if not self._context:
+            thread = threading.Thread(
+                target=self._task.work, args=(number, self._heard), daemon=True
+            )
+            thread.start()
+            self._workers.append(thread)
+            return
+        receiver, sender = self._context.Pipe(duplex=False)
+        # Closed here before the next one is forked, so that the end of a process is the end of
+        # what it says.
+        with sender:
+            process = self._context.Process(target=self._task.work, args=(number, _Saying(sender)))
+            try:
+                process.start()
+            except BaseException:
+                receiver.close()
+                raise
+        self._receivers.append(receiver)
+        self._workers.append(process)
 
     def stop(self) -> None:
         """Have them stop, each after the items that it has; `join` waits for that."""
@@ -258,6 +371,8 @@ class Consumers:
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until everything that was put before is consumed.
+
+        What was passed over, with ``on_error="skip"`` or a callable, counts as consumed.
 
         Parameters
         ----------
@@ -268,18 +383,37 @@ class Consumers:
         ------
         TimeoutError
             If that took longer.
+        ConsumerDiedError
+            If one died since they were started: what it had is lost. The others have consumed the
+            rest, unless all had ended.
+        RuntimeError
+            If they were not started, or have ended before all was consumed: they were stopped, the
+            stream was shut down at once, or by an error with ``on_error="stop"``.
         Exception
-            As `join`, if they stopped before.
+            As `join`, if an error ended one.
         """
+        self._check_started()
         wanted = self._stream._next_sequence()
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._handle._is_finished(wanted):
+        while self._handle.closed or not self._handle._is_finished(wanted):
+            self._hear_all()
             if not any(worker.is_alive() for worker in self._workers):
                 self.join()
-                raise ShutDown("the consumers had stopped before all was consumed")
+                raise RuntimeError(self._ended_early())
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"not all was consumed within {timeout:g} s")
             time.sleep(DRAIN_SECONDS)
+        # Whoever died holding items was seen to before they counted as finished: it is at least on
+        # its way out.
+        self._hear_all()
+        for number, worker in enumerate(self._workers):
+            if self._context and worker.is_alive() and _is_exiting(worker.pid):
+                worker.join()
+            if not worker.is_alive():
+                self._bury(number)
+        self._raise_fatal()
+        if self._heard.fatal:
+            raise RuntimeError(self._ended_early()) from self._heard.fatal[0]
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until they have ended: at the end of the stream, or because they were stopped.
@@ -294,30 +428,30 @@ class Consumers:
         TimeoutError
             If that took longer.
         ConsumerDiedError
-            If the process of one was killed; the others went on.
+            If one was left by SystemExit or the like, or its process ended or was killed. Being
+            killed stops nobody: the others went on. Where none is left nobody consumes the group,
+            whatever `on_error` says.
+        RuntimeError
+            If they were not started.
         Exception
-            The first error of a consumer, with ``on_error="raise"``.
+            The first error that ended a consumer, unless with ``on_error="stop"``.
         """
+        self._check_started()
         deadline = None if timeout is None else time.monotonic() + timeout
         for number, worker in enumerate(self._workers):
-            if self._is_of_processes:
-                self._hear(number, deadline)
+            while self._context and self._hear(number):
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not multiprocessing.connection.wait([self._receivers[number]], left):
+                    break
             worker.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if worker.is_alive():
                 raise TimeoutError(f"a consumer was still at work after {timeout:g} s")
-            code = getattr(worker, "exitcode", 0)
-            if code and not any(
-                isinstance(error, ConsumerDiedError) and error.worker == number
-                for error in self.errors
-            ):
-                self.errors.append(ConsumerDiedError(number, code))
+            self._bury(number)
+        self._look_at_lag()
         self._handle.close()
-        if self._policy == "raise" or callable(self._policy):
-            for error in self.errors:
-                raise error
-        for error in self.errors:
-            if isinstance(error, ConsumerDiedError):
-                raise error
+        for receiver in self._receivers:
+            receiver.close()
+        self._raise_fatal()
 
     def statistics(self) -> list[dict[str, float]]:
         """Return a dict for each consumer.
@@ -325,41 +459,79 @@ class Consumers:
         Returns
         -------
         list of dict
-            ``items``, ``batches``, ``errors``; ``consuming_seconds`` and ``blocked_seconds``
-            (waiting for items); ``rate`` (items a second, since it began); ``lag``, ``lag_max`` and
-            ``lag_mean`` (items that were put and not taken when a batch was, by the whole group).
+            ``items`` and ``batches`` that ``consume`` was given, those that it failed on included;
+            ``errors``; ``consuming_seconds`` and ``blocked_seconds`` (waiting for items); ``rate``
+            (items a second, since it began); ``lag`` (items that are put and not taken, by the
+            whole group: now, or when `join` returned), ``lag_max`` and ``lag_mean`` (the same, each
+            time this one took a batch).
         """
+        self._look_at_lag()
         rows = []
-        for worker in range(len(self._workers)):
+        for worker in range(self._count):
             seen = _Figures(self._words, worker)
             ended = seen["ended"] or time.monotonic()
             seconds = ended - seen["started"] if seen["started"] else 0.0
+            lag_sum, batches = seen["lag_sum"], seen["batches"]
             rows.append(
                 {
                     "items": int(seen["items"]),
-                    "batches": int(seen["batches"]),
+                    "batches": int(batches),
                     "errors": int(seen["errors"]),
                     "consuming_seconds": seen["consuming_seconds"],
                     "blocked_seconds": seen["blocked_seconds"],
                     "rate": seen["items"] / seconds if seconds > 0 else 0.0,
-                    "lag": int(seen["lag"]),
+                    "lag": self._lag,
                     "lag_max": int(seen["lag_max"]),
-                    "lag_mean": seen["lag_sum"] / seen["batches"] if seen["batches"] else 0.0,
+                    "lag_mean": lag_sum / batches if batches else 0.0,
                 }
             )
         return rows
 
-    def _hear(self, number: int, deadline: float | None) -> None:
-        """Take what a process says went wrong, until it has ended."""
+    def _check_started(self) -> None:
+        if not self._workers:
+            raise RuntimeError("these consumers were not started: start() them first")
+
+    def _ended_early(self) -> str:
+        why = "an error ended them, see `errors`" if self._heard.fatal else "they were stopped"
+        return (
+            f"the consumers ended before all was consumed ({why}): let others consume group"
+            f" {self._task.group!r}, or remove it"
+        )
+
+    def _look_at_lag(self) -> None:
+        """Look how far behind the group is; of one that is closed or gone the last look counts."""
+        with contextlib.suppress(ValueError, RuntimeError):
+            self._lag = self._handle.lag()
+
+    def _hear(self, number: int) -> bool:
+        """Take what a process has said went wrong; return whether it may say more."""
         receiver = self._receivers[number]
-        while not receiver.closed:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not receiver.poll(left):
-                return
+        with self._hearing:
             try:
-                self.errors.append(receiver.recv())
-            except EOFError:
-                receiver.close()
+                while not receiver.closed and receiver.poll(0):
+                    self._heard(*receiver.recv())
+            except (EOFError, OSError):  # it ended, or was killed while it said something
+                return False
+        return not receiver.closed
+
+    def _hear_all(self) -> None:
+        for number in range(len(self._receivers)):
+            self._hear(number)
+
+    def _bury(self, number: int) -> None:
+        """Note that one has died, if it has not ended as consumers do."""
+        has_ended = bool(_Figures(self._words, number)["ended"])
+        code = self._workers[number].exitcode if self._context else int(not has_ended)
+        if (code or not has_ended) and not any(
+            isinstance(error, ConsumerDiedError) and error.worker == number
+            for error in self._heard.fatal
+        ):
+            self._heard(ConsumerDiedError(number, code), True)
+
+    def _raise_fatal(self) -> None:
+        for error in self._heard.fatal:
+            if self._task.on_error != "stop" or isinstance(error, ConsumerDiedError):
+                raise error
 
     def __enter__(self) -> "Consumers":
         """Start them."""
@@ -371,6 +543,13 @@ class Consumers:
         exc: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        """Stop them, and wait until they have."""
+        """Stop them, and wait until they have.
+
+        An error of theirs comes out, unless the block was left by KeyboardInterrupt or the like.
+        """
         self.stop()
-        self.join()
+        try:
+            self.join()
+        except Exception as error:
+            if error is not exc and (exc is None or isinstance(exc, Exception)):
+                raise

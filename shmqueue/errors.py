@@ -57,25 +57,28 @@ class GroupRemovedError(RuntimeError):
 
 
 class ConsumerDiedError(RuntimeError):
-    """The process of a consumer ended by itself, or was killed; the others went on.
+    """A consumer was left by SystemExit or the like, or its process ended or was killed.
 
     Parameters
     ----------
     worker : int
         Which one, from 0 on.
     exitcode : int
-        Of the process: negative, a signal.
+        Of the process: negative, a signal. Of a thread what it would be.
+    how : str, optional
+        What it was left by.
     """
 
-    def __init__(self, worker: int, exitcode: int) -> None:
-        super().__init__(worker, exitcode)
+    def __init__(self, worker: int, exitcode: int, how: str = "") -> None:
+        super().__init__(worker, exitcode, how)
         self.worker = worker
         self.exitcode = exitcode
+        self.how = how
 
     def __str__(self) -> str:
         """Say which, and of what."""
         how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
-        return f"consumer {self.worker} ended by {how}; what it was consuming is lost"
+        return f"consumer {self.worker} ended by {self.how or how}; what it was consuming is lost"
 
 
 class CorruptItemError(ValueError):
