@@ -20,29 +20,41 @@ from shmqueue._inspect cimport group_row, rows_of
 from shmqueue._protocol cimport (
     SHMQ_END_DONE,
     SHMQ_END_HEAD0,
+    SHMQ_END_OPEN,
     SHMQ_END_POOL,
     SHMQ_END_SHUT,
     SHMQ_END_TAIL,
     SHMQ_END_WRITTEN,
     SHMQ_MAX_GROUPS,
     SHMQ_MAX_WRITERS,
+    SHMQ_POLICY_BLOCK,
+    SHMQ_POLICY_DROP,
     SHMQ_TAG,
+    shmq_begin_after_lapse,
     shmq_block,
     shmq_block_backed_bytes,
     shmq_block_count,
     shmq_block_is_pinned,
     shmq_block_is_referred,
+    shmq_end,
     shmq_file_enter,
     shmq_file_entered,
     shmq_file_is_held,
     shmq_file_lock_out,
+    shmq_first_kept,
+    shmq_group_head,
     shmq_group_identity,
+    shmq_groups_open,
     shmq_header,
+    shmq_hold,
     shmq_holds_granted,
     shmq_seat,
     shmq_seats_granted,
+    shmq_slot,
+    shmq_slot_at,
     shmq_slot_reference_bytes,
     shmq_snapshot_ends,
+    shmq_tag,
     shmq_tag_is_dead,
     shmq_tag_seat,
     shmq_view,
@@ -66,6 +78,9 @@ cdef extern from "<unistd.h>" nogil:
 
 _ENDS = [(SHMQ_END_TAIL, "tail"), (SHMQ_END_POOL, "pool"), (SHMQ_END_DONE, "done"),
          (SHMQ_END_HEAD0, "head")]
+
+# As long as no two in a row are alike, somebody lives who changes them.
+LOOKS_AT_WRITERS = 10
 
 
 def examine(int fd, str path not None, bint blocks=True):
@@ -96,6 +111,11 @@ def examine(int fd, str path not None, bint blocks=True):
         If it is no sound segment of this layout.
     OSError
         If it can't be read, or there is no address range for a copy.
+
+    Notes
+    -----
+    ``items`` of a stream are those that the group furthest behind has not got, or all that are held
+    while there is no group; ``items_got`` is the sum over the groups.
     """
     cdef shmq_view view
     cdef shmq_header header
@@ -178,7 +198,7 @@ cdef int _read(shmq_view *view, uint64_t offset, uint64_t length) except -1:
 
 cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_bytes,
                 bint blocks):
-    cdef uint64_t head, tail, word, had, free_bytes = 0, pool_bytes = 0, lost_bytes = 0
+    cdef uint64_t head, tail, items, word, had, free_bytes = 0, pool_bytes = 0, lost_bytes = 0
     cdef uint32_t index, count, lost = 0
     _read(view, header.seats_offset, shmq_seats_granted(view) * sizeof(shmq_seat))
     _read(view, header.views_offset, shmq_seats_granted(view) * sizeof(shmq_views))
@@ -186,7 +206,14 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
     count = shmq_block_count(view) if blocks else 0
     _read(view, header.blocks_offset, count * sizeof(shmq_block))
     shmq_snapshot_ends(view, &head, &tail)
-    groups = [] if view.stream == NULL else _groups_of(view, header)
+    items = tail - head
+    groups, got = [], head
+    if view.stream != NULL:
+        groups = _groups_of(view, header)
+        got = sum(row["sequence"] - row["joined_sequence"] - row["lapped"] for row in groups)
+        # The floor follows the heads when somebody needs room.
+        if items <= header.capacity:
+            items = max((row["lag"] for row in groups), default=items)
     heads = [(SHMQ_END_HEAD0 + 1 + group["index"], "head of a group") for group in groups]
     owners = []
     for index, name in _ENDS + heads:
@@ -204,28 +231,33 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
     by_seat = {row["seat"]: row for row in seats}
     for row in seats:
         row["blocks"] = row["block_bytes"] = 0
-    is_dead = {}
+    holders = {}
     for index in range(count):
         if index % 4096 == 0:
             PyErr_CheckSignals()
-            is_dead.clear()  # tags of a damaged table are as many as its blocks
+            holders.clear()  # tags of a damaged table are as many as its blocks
         had = shmq_block_backed_bytes(view, index)
         pool_bytes += had
         word = view.blocks[index].state & SHMQ_TAG
         if word == 0:
             free_bytes += had
             continue
-        if word not in is_dead:
-            is_dead[word] = not _holder(view, header, word)["alive"]
+        if word not in holders:
+            holders[word] = _holder(view, header, word)
+        holder = holders[word]
         if (
-            is_dead[word]
+            not holder["alive"]
             and not shmq_block_is_pinned(view, index)
             and not _is_referred(view, header, index)
         ):
             lost += 1
             lost_bytes += had
-        row = by_seat.get(shmq_tag_seat(word))
-        if row is not None and row["alive"] != is_dead[word] and view.blocks[index].state & 1:
+        row = by_seat.get(holder["seat"])
+        if (
+            row is not None
+            and (row["pid"], row["alive"]) == (holder["pid"], holder["alive"])
+            and view.blocks[index].state & 1
+        ):
             row["blocks"] += 1
             row["block_bytes"] += had
     return {
@@ -234,9 +266,9 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
         "max_processes": header.max_seats,
         "created_realtime_ns": header.created_realtime_ns,
         "memory_bytes": memory_bytes,
-        "items": tail - head if tail - head <= header.capacity else None,
+        "items": items if items <= header.capacity else None,
         "items_put": tail,
-        "items_got": head,
+        "items_got": got,
         "is_shut": bool(view.ends[SHMQ_END_TAIL].state & SHMQ_END_SHUT),
         "owners": owners,
         "seats": seats,
@@ -253,36 +285,99 @@ cdef dict _told(shmq_view *view, const shmq_header *header, uint64_t memory_byte
 cdef list _groups_of(shmq_view *view, const shmq_header *header):
     """The groups of a stream, and what the dead have of them."""
     cdef uint32_t group, i
+    cdef uint64_t identity
+    cdef shmq_hold *hold
+    for group in range(SHMQ_MAX_GROUPS):
+        if shmq_groups_open(view) >> group & 1:
+            _read_slots(view, header, group)
     groups = []
     for group in range(SHMQ_MAX_GROUPS):
         row = group_row(view, group)
         if row is None:
             continue
         word = view.stream.groups[group].subscriber
+        identity = shmq_group_identity(view, group)
         row["subscriber"] = _holder(view, header, word) if word else None
         row["dead_holds"] = 0
         for i in range(shmq_holds_granted(view)):
+            hold = &view.stream.holds[i]
+            word = hold.tag
             if (
-                view.stream.holds[i].tag != 0
-                and view.stream.holds[i].sequence != UINT64_MAX
-                and view.stream.holds[i].group == shmq_group_identity(view, group)
-                and not _holder(view, header, view.stream.holds[i].tag)["alive"]
+                word != 0
+                and hold.sequence != UINT64_MAX
+                and hold.group == identity
+                and not _holder(view, header, word)["alive"]
             ):
-                row["dead_holds"] += 1
+                # Who ends in order empties its row before. The dead don't, nor are they ever back.
+                _read_again(view, hold, sizeof(shmq_hold))
+                if hold.tag == word and hold.sequence != UINT64_MAX and hold.group == identity:
+                    row["dead_holds"] += 1
+        if row["dead_holds"] or (row["subscriber"] and not row["subscriber"]["alive"]):
+            # Only of this one: what the copy has of the others belongs together.
+            _read_again(view, shmq_group_head(view, group), sizeof(shmq_end))
+            if (
+                not shmq_group_head(view, group).state & SHMQ_END_OPEN
+                or shmq_group_identity(view, group) != identity
+            ):
+                continue  # it was removed meanwhile, so nobody left it behind
         groups.append(row)
     return groups
 
 
+cdef int _read_slots(shmq_view *view, const shmq_header *header, uint32_t group) except -1:
+    """Copy what tells how old the items of a group are.
+
+    That is the first slot that it has not taken; and, if it is told to keep what is young, the
+    first that is young enough: what is older was put earlier, so that one is looked for by halves.
+    """
+    cdef uint64_t tail = view.ends[SHMQ_END_TAIL].sequence
+    cdef uint64_t low = shmq_group_head(view, group).sequence
+    cdef uint64_t high = tail
+    cdef uint64_t middle
+    if view.stream.groups[group].policy != SHMQ_POLICY_BLOCK:
+        low = shmq_begin_after_lapse(view, low)
+    if tail - low > header.capacity or tail == low:
+        return 0  # nothing, or what nobody wrote
+    _read_again(view, shmq_slot_at(view, low), sizeof(shmq_slot))
+    if view.stream.groups[group].policy != SHMQ_POLICY_DROP:
+        return 0
+    while low != high:
+        middle = low + (high - low) // 2
+        _read_again(view, shmq_slot_at(view, middle), sizeof(shmq_slot))
+        if shmq_first_kept(view, group, middle, middle + 1) == middle:
+            high = middle
+        else:
+            low = middle + 1
+    return 0
+
+
 cdef list _writers_of(shmq_view *view, const shmq_header *header):
     """Whose rows the writers of a stream are; none once it is at its end."""
+    cdef uint32_t i
+    before = None
+    for _ in range(LOOKS_AT_WRITERS):
+        if not _has_writers(view):
+            break
+        rows = [view.stream.writers[i] for i in range(SHMQ_MAX_WRITERS)]
+        found = [_holder(view, header, word) for word in rows if word]
+        if rows == before or any(holder["alive"] for holder in found):
+            return found
+        # All are dead: now. Who finished before has emptied its row, and the last one has shut the
+        # tail; and others may have come.
+        before = rows
+        _read_again(view, view.stream.writers, SHMQ_MAX_WRITERS * sizeof(uint64_t))
+        _read_ends(view, header)
+    return []
+
+
+cdef bint _has_writers(const shmq_view *view):
     cdef uint32_t state = view.ends[SHMQ_END_TAIL].state
-    if state & SHMQ_END_SHUT or not state & SHMQ_END_WRITTEN:
-        return []
-    return [
-        _holder(view, header, view.stream.writers[i])
-        for i in range(SHMQ_MAX_WRITERS)
-        if view.stream.writers[i] != 0
-    ]
+    return state & SHMQ_END_WRITTEN and not state & SHMQ_END_SHUT
+
+
+cdef int _read_again(shmq_view *view, const void *place, uint64_t length) except -1:
+    """Copy a piece of the segment once more, as it is now."""
+    return _read(view, <const uint8_t *>place - view.base, length)
 
 
 cdef int _read_ends(shmq_view *view, const shmq_header *header) except -1:
@@ -294,13 +389,18 @@ cdef int _read_seat(shmq_view *view, const shmq_header *header, uint32_t seat) e
 
 
 cdef dict _holder(shmq_view *view, const shmq_header *header, uint64_t word):
-    """Whose tag a word bears; of a seat as it is now, not as it was when the copy was made."""
+    """Whose tag a word bears; of a seat as it is now, not as it was when the copy was made.
+
+    ``pid`` is 0 where another has the seat by now: who is named by the tag is not known any more.
+    """
     cdef uint32_t seat = shmq_tag_seat(word)
     cdef bint is_dead
     pid = 0
     if seat < header.max_seats:
         _read_seat(view, header, seat)
-        pid = view.seats[seat].pid
+        # Whoever attaches after a death has the seat of the dead, and nothing of theirs.
+        if shmq_tag(seat, view.seats[seat].generation) == word & SHMQ_TAG:
+            pid = view.seats[seat].pid
     is_dead = shmq_tag_is_dead(view, word)
     return {"seat": seat, "pid": pid, "alive": not is_dead}
 

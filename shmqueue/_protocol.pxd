@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef extern from "_native/joining.h" nogil:
     ctypedef struct shmq_end:
         uint64_t owner
+        uint64_t sequence
         uint32_t state
 
     ctypedef struct shmq_growth:
@@ -39,6 +40,9 @@ cdef extern from "_native/joining.h" nogil:
         uint64_t tag
         uint64_t sequence
         uint64_t group
+
+    ctypedef struct shmq_slot:
+        pass
 
     ctypedef struct shmq_stream:
         uint64_t open
@@ -188,6 +192,7 @@ cdef extern from "_native/joining.h" nogil:
     enum: SHMQ_END_POOL
     enum: SHMQ_END_DONE
     enum: SHMQ_END_HEAD0
+    enum: SHMQ_END_OPEN
     enum: SHMQ_END_SHUT
     enum: SHMQ_END_WRITTEN
 
@@ -244,7 +249,13 @@ cdef extern from "_native/joining.h" nogil:
     bint shmq_group_look(const shmq_view *, uint32_t group, shmq_group_seen *)
     void shmq_stream_bury(const shmq_view *)
     uint32_t shmq_holds_granted(const shmq_view *)
+    uint64_t shmq_groups_open(const shmq_view *)
+    shmq_end *shmq_group_head(const shmq_view *, uint32_t group)
     uint64_t shmq_group_identity(const shmq_view *, uint32_t group)
+    uint64_t shmq_first_kept(const shmq_view *, uint32_t group, uint64_t sequence, uint64_t needed)
+    uint64_t shmq_begin_after_lapse(const shmq_view *, uint64_t sequence)
+    uint8_t *shmq_slot_at(const shmq_view *, uint64_t sequence)
+    bint shmq_all_written(const shmq_view *, uint64_t *begun)
     bint shmq_block_is_pinned(const shmq_view *, uint32_t index)
     void shmq_reader_begin(shmq_reader *, shmq_view *, uint32_t group, uint32_t state)
     void shmq_reader_finish(const shmq_view *, shmq_reader *)
@@ -274,6 +285,7 @@ cdef extern from "_native/joining.h" nogil:
     bint shmq_file_is_held(int fd)
     bint shmq_seat_forget(const shmq_view *, int fd, uint32_t seat)
     uint64_t SHMQ_TAG
+    uint64_t shmq_tag(uint32_t seat, uint64_t generation)
     uint32_t shmq_tag_seat(uint64_t word)
     bint shmq_tag_is_dead(const shmq_view *, uint64_t word)
     uint32_t shmq_block_count(const shmq_view *)

@@ -3,11 +3,16 @@
 
 import os
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport (
     SHMQ_BUSY,
+    SHMQ_END_OPEN,
+    SHMQ_MAX_GROUPS,
+    shmq_all_written,
+    shmq_group_head,
+    shmq_groups_open,
     shmq_pool_sweep,
     shmq_pool_trim,
     shmq_seat_forget,
@@ -15,6 +20,8 @@ from shmqueue._protocol cimport (
     shmq_seats_granted,
     shmq_stream_bury,
     shmq_sweep_after_the_dead,
+    shmq_tag_is_dead,
+    shmq_view,
 )
 
 from shmqueue import _core
@@ -34,7 +41,7 @@ def repair(Attachment attachment not None, bint trim):
     Returns
     -------
     bool
-        False if somebody who lives held the head, so that there may be more: to be tried again.
+        False if somebody held the head or the tail, so that there may be more: to be tried again.
     """
     cdef int status
     if not attachment.is_mine():
@@ -46,10 +53,25 @@ def repair(Attachment attachment not None, bint trim):
         status = shmq_pool_sweep(attachment.view)
         if trim:
             shmq_pool_trim(attachment.view, 0)
-    if status == SHMQ_BUSY:
+    if status == SHMQ_BUSY or (attachment.view.stream != NULL and _is_to_bury(attachment.view)):
         return False
     _forget_the_dead(attachment)
     return True
+
+
+cdef bint _is_to_bury(const shmq_view *view):
+    """Whether the dead still have groups of a stream, or its end."""
+    cdef uint64_t begun, subscriber
+    cdef uint32_t group
+    for group in range(SHMQ_MAX_GROUPS):
+        if not shmq_groups_open(view) >> group & 1:
+            continue
+        subscriber = view.stream.groups[group].subscriber
+        if not shmq_group_head(view, group).state & SHMQ_END_OPEN:
+            return True
+        if subscriber != 0 and shmq_tag_is_dead(view, subscriber):
+            return True
+    return shmq_all_written(view, &begun)
 
 
 cdef int _forget_the_dead(Attachment attachment) except -1:

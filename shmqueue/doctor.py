@@ -134,6 +134,14 @@ def _look_through(fd: int, path: str, blocks: bool = True) -> dict[str, Any]:
 
 
 def _problems(seen: dict[str, Any]) -> list[str]:
+    problems = _left_by_the_dead(seen)
+    if seen["items"] is None:
+        problems.append("head and tail contradict each other: something else wrote into it")
+    return problems
+
+
+def _left_by_the_dead(seen: dict[str, Any]) -> list[str]:
+    """Return the problems that a repair ends."""
     problems = [
         f"process {row['pid']} ended with {count(row['blocks'], 'block')} in its hands"
         f" ({size(row['block_bytes'])})"
@@ -165,8 +173,6 @@ def _problems(seen: dict[str, Any]) -> list[str]:
             f"{count(seen['lost_blocks'], 'block')} ({size(seen['lost_bytes'])}) that the dead"
             " held are not free yet"
         )
-    if seen["items"] is None:
-        problems.append("head and tail contradict each other: something else wrote into it")
     return problems
 
 
@@ -239,7 +245,10 @@ def fix(told: dict[str, Any]) -> list[str]:
     path = told["path"]
     if told["state"] == DAMAGED and not told["is_held"]:
         return _removed(told, "as it can't be opened")
-    if told["state"] not in (IN_USE, UNATTENDED) or all(row["alive"] for row in told["seats"]):
+    if told["state"] not in (IN_USE, UNATTENDED):
+        return []
+    # What the dead left may be there when somebody else has their seats already.
+    if not _left_by_the_dead(told) and all(row["alive"] for row in told["seats"]):
         return []
     try:
         return _cleared(path, trim=told["state"] != IN_USE, allow_other_owner=True)
@@ -253,7 +262,9 @@ def _cleared(path: str, trim: bool, allow_other_owner: bool = False) -> list[str
         if repair(attachment, trim):
             return ["what the dead held is free"]
         os.sched_yield()
-    return ["not all that the dead held could be freed: a living process holds the head"]
+    return [
+        "not all that the dead held could be freed: a living process holds the head or the tail"
+    ]
 
 
 def remove_orphan(told: dict[str, Any]) -> list[str]:

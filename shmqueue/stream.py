@@ -408,9 +408,8 @@ OSError
 
     def qsize(self) -> int:
         """Return how many items are in the ring for some group, or held for the first one."""
-        attachment = self._attachment
-        rows = _groups.rows(attachment)
-        return max((seen["lag"] for seen in rows), default=super().qsize())
+        rows = self._rows()
+        return max(seen["lag"] for seen in rows) if rows else super().qsize()
 
     def get_metrics(self) -> dict[str, Any]:
         """Return a snapshot of the stream's state and counters, as of a queue, and of its groups.
@@ -418,7 +417,11 @@ OSError
         Returns
         -------
         dict
-            As `SharedMemoryQueue.get_metrics`; ``items_got`` is the sum over the groups.
+            As `SharedMemoryQueue.get_metrics`. ``queue_size`` and ``oldest_item_age_seconds`` are
+            those of the group that is furthest behind; without any group, of what is held.
+            ``items_got`` is the sum over the groups. ``high_water_mark`` counts the slots in use,
+            which producers take back when they find no room, about once a lap: it comes to the
+            capacity after as many items, however quick the groups are.
             ``groups``: a dict for each with ``group``, ``policy``, ``drop_after_seconds``,
             ``after``, ``next_sequence``, ``items_got`` (or skipped), ``depth`` (what it could
             take), ``lag`` (what was put and not taken), ``held`` (taken and not finished),
@@ -427,15 +430,19 @@ OSError
             have waited for it, together) and ``items_per_second`` (got since this handle asked
             last; the first time since the group was opened).
         """
-        seen = _groups.rows(self._attachment)
+        seen = self._rows()
         names = {each["index"]: name_of(each) for each in seen}
         rates = self._rates_of(seen)
         rows = [{**row(each, names), "items_per_second": rates[each["index"]]} for each in seen]
-        size = self.qsize()
+        whole = super().get_metrics()
+        if rows:
+            # The ring's own figures are those of the floor, which follows the groups later.
+            last = max(rows, key=lambda each: each["lag"])
+            whole["queue_size"] = last["lag"]
+            whole["queue_utilization_percent"] = 100.0 * last["lag"] / self._capacity
+            whole["oldest_item_age_seconds"] = last["oldest_item_age_seconds"]
         return {
-            **super().get_metrics(),
-            "queue_size": size,
-            "queue_utilization_percent": 100.0 * size / self._capacity,
+            **whole,
             "items_got": sum(each["items_got"] for each in rows),
             "groups": rows,
         }

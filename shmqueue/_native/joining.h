@@ -41,15 +41,25 @@ static inline uint32_t shmq_group_find(const shmq_view *view, const char *name, 
   return SHMQ_MAX_GROUPS;
 }
 
-/* Completes what a remover was killed in; under the floor's owner word. */
-static inline void shmq_groups_complete(const shmq_view *view) {
+/* Completes what a remover was killed in; under the floor's owner word. The groups that are gone by that:
+ * those who wait for them are to be rung for, once the word is released. */
+static inline uint64_t shmq_groups_complete(const shmq_view *view) {
+  uint64_t gone = 0;
   shmq_floor_complete(view);
   for (uint64_t left = shmq_groups_open(view); left != 0; left &= left - 1) {
     const uint32_t group = (uint32_t)__builtin_ctzll(left);
     /* relaxed: changed under the word that we hold. */
-    if (!(load_relaxed(&shmq_group_head(view, group)->state) & SHMQ_END_OPEN))
-      shmq_floor_leave(view, group);
+    if (!(load_relaxed(&shmq_group_head(view, group)->state) & SHMQ_END_OPEN) &&
+        shmq_floor_leave(view, group) == SHMQ_OK)
+      gone |= shmq_group_bit(group);
   }
+  return gone;
+}
+
+/* Releases the floor's owner word, and rings for those who wait for groups that went under it. */
+static inline void shmq_floor_release(const shmq_view *view, uint64_t gone) {
+  shmq_end_release(shmq_head(view));
+  for (; gone != 0; gone &= gone - 1) shmq_group_ring(view, (uint32_t)__builtin_ctzll(gone));
 }
 
 /* Joins the group of a name, or opens it: OK; EMPTY when there is none, and it is not to be opened; FULL
@@ -64,12 +74,12 @@ static inline shmq_status shmq_join_group(shmq_view *view, shmq_join_wish *wish,
     shmq_end *busy = floor;
     shmq_status status = shmq_end_own(view, floor, waiter);
     if (status != SHMQ_OK) return status;
-    shmq_groups_complete(view);
+    const uint64_t gone = shmq_groups_complete(view);
     wish->is_new = 0;
     wish->index = group->is_subscriber ? SHMQ_MAX_GROUPS
                                        : shmq_group_find(view, group->name, group->name_bytes);
     if (wish->index == SHMQ_MAX_GROUPS && !wish->may_open) {
-      shmq_end_release(floor);
+      shmq_floor_release(view, gone);
       return SHMQ_EMPTY;
     }
     if (wish->index == SHMQ_MAX_GROUPS) {
@@ -80,13 +90,13 @@ static inline shmq_status shmq_join_group(shmq_view *view, shmq_join_wish *wish,
       if (wish->start == SHMQ_START_NEXT) group->start = wish->newest;
       if (wish->start == SHMQ_START_OLDEST) group->start = wish->oldest;
       if (group->start - wish->oldest > wish->newest - wish->oldest) {
-        shmq_end_release(floor);
+        shmq_floor_release(view, gone);
         return SHMQ_NEED;
       }
       status = shmq_group_open(view, group, &wish->index, &busy);
       wish->is_new = status == SHMQ_OK;
     }
-    shmq_end_release(floor);
+    shmq_floor_release(view, gone);
     if (wish->is_new) shmq_group_ring(view, wish->index);
     if (status != SHMQ_BUSY) return status;
     /* A head that it needs is being moved: for less than a microsecond. */

@@ -112,6 +112,20 @@ class TestLooking:
         assert "1 block" in text
         raw.set_owner(HEAD, 0)
 
+    def test_what_an_earlier_holder_of_a_seat_left_is_not_laid_to_the_last(
+        self, queue, dead_viewer, raw
+    ):
+        seat, word = raw.seat_of(dead_viewer)
+        generation = raw.get("seat", seat, "generation")
+        raw.set("seat", seat, "generation", generation + 1)
+        raw.set_owner(HEAD, word)
+        told = _look(queue)
+        assert _row(told, dead_viewer)["blocks"] == 0
+        assert told["lost_blocks"] == 1
+        assert (told["owners"][0]["pid"], told["owners"][0]["alive"]) == (0, False)
+        assert not any(str(dead_viewer) in problem for problem in told["problems"])
+        raw.set_owner(HEAD, 0)
+
     def test_what_the_living_hold_is_no_problem(self, queue, raw):
         queue.put(ARRAY)
         kept = queue.get()

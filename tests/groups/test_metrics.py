@@ -1,13 +1,11 @@
 """What the metrics of a stream tell of its groups."""
 
-import multiprocessing
 from queue import Full
 
 import pytest
 
 from tests.support import LIMIT, Thread, wait_until
 
-FORK = multiprocessing.get_context("fork")
 WAITED_SECONDS = 0.02
 
 
@@ -134,3 +132,53 @@ def test_threads_that_take_from_different_groups_count_every_item(make_stream):
     assert [thread.result() for thread in threads] == [64_000, 64_000]
     (seen,) = stream.get_metrics()["seats"]
     assert seen["items_got"] == 128_000
+
+
+def _oldest(stream):
+    return stream.get_metrics()["oldest_item_age_seconds"]
+
+
+def test_items_that_every_group_has_got_are_not_counted(make_stream):
+    stream = make_stream(capacity=50, groups=["g"])
+    with stream.group("g") as group:
+        for number in range(60):
+            stream.put(number)
+            assert group.get() == number
+            metrics = stream.get_metrics()
+            assert metrics["queue_size"] == stream.qsize() == 0
+            assert metrics["oldest_item_age_seconds"] is None
+
+
+def test_the_oldest_item_is_that_of_the_group_that_is_furthest_behind(make_stream):
+    stream = make_stream(capacity=8, groups=["quick", "slow"])
+    stream.put_batch([1, 2])
+    wait_until(lambda: _oldest(stream) > WAITED_SECONDS, "the items to age")
+    stream.put(3)
+    with stream.group("quick") as quick, stream.group("slow") as slow:
+        quick.get_batch(2)
+        metrics = stream.get_metrics()
+        assert metrics["oldest_item_age_seconds"] > WAITED_SECONDS
+        quicks, slows = metrics["groups"]
+        assert metrics["oldest_item_age_seconds"] == slows["oldest_item_age_seconds"]
+        assert quicks["oldest_item_age_seconds"] < slows["oldest_item_age_seconds"]
+        slow.get_batch(3)
+        metrics = stream.get_metrics()
+        assert metrics["oldest_item_age_seconds"] == metrics["groups"][0]["oldest_item_age_seconds"]
+        quick.get()
+        assert _oldest(stream) is None
+
+
+def test_without_a_group_the_oldest_item_is_the_oldest_held(make_stream):
+    stream = make_stream(capacity=4)
+    assert _oldest(stream) is None
+    stream.put(1)
+    assert _oldest(stream) >= 0
+
+
+def test_the_high_water_mark_counts_slots_that_are_not_given_back_yet(make_stream):
+    stream = make_stream(capacity=50, groups=["g"])
+    with stream.group("g") as group:
+        for number in range(60):
+            stream.put(number)
+            assert group.get() == number
+    assert stream.get_metrics()["high_water_mark"] == 50
