@@ -145,11 +145,25 @@ def _put_and_stay(stream, turns):
     turns.swap()
 
 
-def test_who_sits_where_the_dead_sat_is_not_taken_for_them(make, kill, forks, turns):
+def test_who_takes_the_seat_of_a_dead_subscriber_removes_the_group(make, kill, forks, turns):
     stream = make(capacity=4, groups=["stays"])
-    dead = kill(_subscribe_and_die, stream)
+    kill(_subscribe_and_die, stream)
     heir = forks.start(_put_and_stay, stream, turns)
     turns.hear_from(forks, heir)
+    assert stream.groups() == ["stays"]
+    assert _look(stream)["problems"] == []
+    turns.say()
+    assert forks.wait(heir) == 0
+
+
+def test_who_sits_where_the_dead_sat_is_not_taken_for_them(make, kill, forks, turns, open_raw):
+    stream = make(capacity=4, groups=["stays"])
+    dead = kill(_subscribe_and_die, stream)
+    raw = open_raw()
+    raw.set_owner(HEAD, raw.seat_of(os.getpid())[1])  # so that nobody clears up on the way
+    heir = forks.start(_put_and_stay, stream, turns)
+    turns.hear_from(forks, heir)
+    raw.set_owner(HEAD, 0)
     told = _look(stream)
     assert [row["pid"] for row in told["seats"]] == [os.getpid(), heir]
     (problem,) = told["problems"]
