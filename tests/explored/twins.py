@@ -102,18 +102,19 @@ TWINS = {
         (
             "ring.h",
             TAIL_COMMIT,
-            TAIL_COMMIT + "  fetch_add_release(&tail->reserved1, (uint32_t)count);\n",
+            TAIL_COMMIT + "  fetch_add_release((uint32_t *)tail->reserved1, (uint32_t)count);\n",
         ),
         (
             "ring.h",
             HEAD_COMMIT,
-            HEAD_COMMIT + "  fetch_add_release(&shmq_tail(view)->reserved1, -(uint32_t)done);\n",
+            HEAD_COMMIT
+            + "  fetch_add_release((uint32_t *)shmq_tail(view)->reserved1, -(uint32_t)done);\n",
         ),
         (
             "ring.h",
             "  return load_acquire(&shmq_tail(view)->sequence) !="
             " load_acquire(&shmq_head(view)->sequence);",
-            "  return load_acquire(&shmq_tail(view)->reserved1) != 0;",
+            "  return load_acquire((uint32_t *)shmq_tail(view)->reserved1) != 0;",
         ),
     ),
     "time-proves-death": _twin(
