@@ -276,6 +276,15 @@ def _check_value(numpy: Any, dtype: Any, value: Any) -> None:
         limits = numpy.iinfo(base)
         if int(seen.min()) < limits.min or int(seen.max()) > limits.max:
             raise ValueError(f"{value!r} is out of bounds for {base}")
+    if base.kind in "fc" and seen.size and not numpy.can_cast(seen.dtype, base):
+        with numpy.errstate(over="ignore"):
+            became = seen.astype(base)
+        if (numpy.isinf(became) & ~numpy.isinf(seen)).any():
+            raise ValueError(f"{value!r} is out of bounds for {base}")
+    if base.kind in "SU" and isinstance(value, str | bytes) and value[-1:] in ("\0", b"\0"):
+        raise ValueError(
+            f"{value!r} ends with a NUL, which a field of {base} can't tell from its end"
+        )
 
 
 def _numpy() -> Any:

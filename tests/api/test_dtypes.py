@@ -302,6 +302,21 @@ def test_what_comes_in_while_lingering_is_one_array(run_id, dtype, item):
         assert batch.astype("i8").tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("f4", 1e300), ("f4", [1.0, -1e300]), ("f2", 10**6), ("c8", 1e300 + 1j)],
+)
+def test_a_number_too_large_for_its_field_is_refused(create, dtype, value):
+    """It would arrive as infinity."""
+    shape = f"({len(value)},)" if isinstance(value, list) else ""
+    queue = create(capacity=4, dtype=f"{shape}{dtype}")
+    with pytest.raises((ValueError, TypeError), match=f"out of bounds|is no {dtype[0]}"):
+        queue.put(value)
+    queue.put(numpy.full((2,), numpy.inf) if shape else numpy.inf)
+    assert numpy.isinf(queue.get()).all()
+    assert queue.empty()
+
+
 # ---- what can't be
 
 
@@ -323,6 +338,7 @@ def test_what_comes_in_while_lingering_is_one_array(run_id, dtype, item):
         ((1, None, b"", (3, 4)), "None is no float64"),
         ((1, 2.5, b"", (3, 4.5)), "is no uint16"),
         ((1, 2.5, b"", (3, 70000)), "is out of bounds for uint16"),
+        ((1, 2.5, b"X\0", (3, 4)), "ends with a NUL"),
     ],
 )
 def test_what_makes_no_item_is_refused_and_nothing_is_put(queue, item, told):
