@@ -14,7 +14,7 @@ from queue import Empty
 from types import TracebackType
 from typing import Any
 
-from shmqueue.errors import ConsumerDiedError, ShutDown
+from shmqueue.errors import ConsumerDiedError, GroupRemovedError, ShutDown
 from shmqueue.groups import Group
 from shmqueue.stream import Stream
 
@@ -153,7 +153,7 @@ class _Worker:
             self._note(_raisable(error, self._number), True)
 
     def _consume_all(self, consumer: Any, taken: Group) -> None:
-        task, seen = self._task, self._seen
+        task, seen, lag = self._task, self._seen, 0
         while not task.words[-1]:
             begun = time.monotonic()
             failure = None
@@ -168,7 +168,8 @@ class _Worker:
             if task.linger and len(items) < task.max_items:
                 until = time.monotonic() + task.linger
                 items, failure = taken._linger(items, task.max_items, until)
-            lag = taken.lag()
+            with contextlib.suppress(GroupRemovedError):  # the items are there all the same
+                lag = taken.lag()
             # In this order, and read in the opposite one: the mean is never above the maximum.
             seen["lag_max"] = max(seen["lag_max"], lag)
             seen["batches"] += 1
@@ -316,6 +317,8 @@ class Consumers:
         # Words without a lock: whoever is killed leaves none locked. The last one: all shall stop.
         self._words = multiprocessing.RawArray("d", workers * len(FIGURES) + 1)
         self._receivers: list[Any] = []
+        # So that no process waits for room in its pipe until somebody asks for errors.
+        self._listener = threading.Thread(target=self._listen, daemon=True)
         self._workers: list[Any] = []
         options = {"writes": writes, "copy": copy}
         self._task = _Task(stream, group, make, max_items, linger, on_error, options, self._words)
@@ -342,6 +345,9 @@ class Consumers:
         except BaseException:
             self.stop()
             raise
+        finally:
+            if self._receivers:
+                self._listener.start()
         return self
 
     def _start_one(self, number: int) -> None:
@@ -439,18 +445,15 @@ class Consumers:
         self._check_started()
         deadline = None if timeout is None else time.monotonic() + timeout
         for number, worker in enumerate(self._workers):
-            while self._context and self._hear(number):
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not multiprocessing.connection.wait([self._receivers[number]], left):
-                    break
             worker.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if worker.is_alive():
                 raise TimeoutError(f"a consumer was still at work after {timeout:g} s")
             self._bury(number)
         self._look_at_lag()
         self._handle.close()
-        for receiver in self._receivers:
-            receiver.close()
+        if self._receivers:
+            # Longer, for whatever else has an end of a pipe, it may go on by itself.
+            self._listener.join(LOOK_SECONDS)
         self._raise_fatal()
 
     def statistics(self) -> list[dict[str, float]]:
@@ -503,23 +506,33 @@ class Consumers:
         with contextlib.suppress(ValueError, RuntimeError):
             self._lag = self._handle.lag()
 
-    def _hear(self, number: int) -> bool:
+    def _listen(self) -> None:
+        """Take what the processes say went wrong, until all have ended."""
+        while there := [receiver for receiver in self._receivers if not receiver.closed]:
+            receiver: Any
+            for receiver in multiprocessing.connection.wait(there):
+                if not self._hear(receiver):
+                    # Here alone, so that none is closed while it is waited for.
+                    with self._hearing:
+                        receiver.close()
+
+    def _hear(self, receiver: Any) -> bool:
         """Take what a process has said went wrong; return whether it may say more."""
-        receiver = self._receivers[number]
         with self._hearing:
             try:
                 while not receiver.closed and receiver.poll(0):
                     self._heard(*receiver.recv())
             except (EOFError, OSError):  # it ended, or was killed while it said something
                 return False
-        return not receiver.closed
+        return True
 
     def _hear_all(self) -> None:
-        for number in range(len(self._receivers)):
-            self._hear(number)
+        for receiver in self._receivers:
+            self._hear(receiver)
 
     def _bury(self, number: int) -> None:
-        """Note that one has died, if it has not ended as consumers do."""
+        """Note that one has died, if it has not ended as consumers do, nor said why."""
+        self._hear_all()
         has_ended = bool(_Figures(self._words, number)["ended"])
         code = self._workers[number].exitcode if self._context else int(not has_ended)
         if (code or not has_ended) and not any(

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from shmqueue import Consumers, ShutDown
-from shmqueue.errors import ConsumerDiedError
+from shmqueue.errors import ConsumerDiedError, GroupRemovedError
 from tests.api.test_examples import EXAMPLES
 from tests.groups.test_consumers import WAYS, BadItemError, Keeping, Summing, put_all
 from tests.support import (
@@ -272,6 +272,40 @@ def test_draining_raises_what_a_consumer_failed_with_though_it_had_the_last_item
         consumers.drain(LIMIT)
     with pytest.raises(BadItemError):
         consumers.join(LIMIT)
+
+
+class FailingAtLength:
+    def consume(self, items):
+        raise BadItemError("x" * 2000)
+
+
+@process_way
+def test_many_errors_that_nobody_asks_for_hold_no_consumer_up(stream, processes):
+    """More than there is room for in the pipes by which they are told."""
+    with Consumers(
+        stream, "sum", FailingAtLength, workers=2, processes=processes, max_items=1, on_error="skip"
+    ) as consumers:
+        stream.put_batch(range(300))
+        with stream.group("sum") as watched:
+            wait_until(lambda: watched.lag() == 0, "all is taken")
+        consumers.drain(LIMIT)
+    assert len(consumers.errors) == 300
+
+
+def test_a_batch_is_consumed_though_its_group_was_removed_meanwhile(stream):
+    got = []
+
+    class Lingering:
+        def consume(self, items):
+            got.extend(items)
+
+    consumers = Consumers(stream, "sum", Lingering, linger=LIMIT, max_items=4).start()
+    stream.put_batch([1, 2, 3])
+    wait_until(lambda: stream.group("sum").lag() == 0, "the items are taken")
+    stream.remove_group("sum")
+    with pytest.raises(GroupRemovedError):
+        consumers.join(LIMIT)
+    assert got == [1, 2, 3]
 
 
 @way
