@@ -121,8 +121,10 @@ cdef class _Taking:
         cdef uint8_t *buffer
         cdef int status
         self.wanted = min(self.wanted, attachment.view.capacity)
-        if consumer.pending is not None and consumer._has_pending(attachment):
-            return self._take_one(consumer.pending.pop(0))
+        if consumer.pending is not None:
+            kept = consumer._pop_pending(attachment)
+            if kept is not None:
+                return self._take_one(kept)
         limit = min(self.wanted, <size_t>BATCH_CHUNK)
         self.taken = <shmq_taken *>malloc(limit * sizeof(shmq_taken))
         if self.taken == NULL:
@@ -174,11 +176,11 @@ cdef class _Taking:
             return True
         error = self._no_item(self.taken[bad].kind, self.taken[bad].length)
         self.count += bad
-        if self.count > 0:
-            consumer._keep(attachment, (0, error))
+        kept = [] if self.count == 0 else [(0, error)]
         for i in range(bad + 1, count):
             data = (<const char *>buffer + self.taken[i].offset)[: self.taken[i].length]
-            consumer._keep(attachment, (self.taken[i].kind, data))
+            kept.append((self.taken[i].kind, data))
+        consumer._keep_all(attachment, kept, False)  # at once: nothing comes between them
         if self.count == 0:
             raise error
         return False
