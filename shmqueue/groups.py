@@ -135,13 +135,18 @@ class Group(Consumer):
         """Finish what this handle got, so that the groups that come after may take it.
 
         Asking for more does the same; where no group comes after this one, there is nothing to do.
+        Nor is anything finished while this handle has items that it took in a batch and could not
+        return yet, since one before them failed to load: what is taken together is finished
+        together, once the rest was got and this is called again.
 
         Raises
         ------
         ValueError
             If the handle is closed.
         """
-        self._both()[1].finish()
+        reader = self._both()[1]
+        if not self._kept():
+            reader.finish()
 
     def skip_to_latest(self) -> int:
         """Skip all items but the newest, which is next then.
@@ -178,7 +183,7 @@ class Group(Consumer):
 
     def qsize(self) -> int:
         """Return how many items this group could take at this moment; exact, and already past."""
-        return int(self._seen()["ready"])
+        return int(self._seen()["ready"]) + self._kept()
 
     def lag(self) -> int:
         """Return how many items were put that this group has not taken or lost yet."""
