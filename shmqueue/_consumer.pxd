@@ -52,6 +52,7 @@ cdef class Consumer:
     cdef Reader _open_reader(self)
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
+    cdef int _closed_rather_than_removed(self) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)
     cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
                            uint64_t deadline_ns)

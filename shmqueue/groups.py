@@ -196,6 +196,9 @@ class Group(Consumer):
 
     # ---- ending ----
 
+    # Of a subscription that was closed but not left yet.
+    _left_to_leave: Attachment | None = None
+
     def remove(self) -> None:
         """Remove the group from the stream, for all its consumers: their next take raises.
 
@@ -211,17 +214,26 @@ class Group(Consumer):
     def close(self) -> None:
         """Let go of the group in this handle; what it got is finished. The group stays.
 
-        Unless it is a subscription, which ends.
+        Unless it is a subscription, which ends. Items that `get_batch` took together with one that
+        failed, and that were not got yet, are lost with the handle, and finished like the others:
+        get them first (`qsize` counts them).
         """
-        if self.closed:
-            return
-        if self._ends_with == os.getpid():
+        if not self.closed:
+            if self._ends_with == os.getpid():
+                # Another thread may be closing it, too.
+                with contextlib.suppress(ValueError):
+                    self._left_to_leave = self._attachment
+            reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.finish()
+            super().close()
+        # The handle first: who waits with it in another thread is told that it is closed, rather
+        # than that the group is gone. Where leaving is interrupted, it is left to the next call.
+        attachment = self._left_to_leave
+        if attachment is not None and self._ends_with == os.getpid():
             with contextlib.suppress(_groups.GroupRemovedError):
-                _groups.leave(self._attachment, self._index, self._state)
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.finish()
-        super().close()
+                _groups.leave(attachment, self._index, self._state)
+            self._left_to_leave = None
 
     def _end_with_handle(self) -> "Group":
         """Have the group end with this handle, in this process: it is a subscription."""
