@@ -173,9 +173,11 @@ cdef class BytesConsumer(Consumer):
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef shmq_taken taken
         cdef uint64_t count
-        cdef tuple kept
-        if self.pending is not None and self._has_pending(attachment):
-            kept = self.pending.pop(0)
+        cdef tuple kept = None
+        if self.pending is not None:
+            kept = self._pop_pending(attachment)
+        if kept is not None:
+            pass  # it comes before what is in the ring
         elif attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, 0, &taken, &count,
                              deadline_ns, &self.handle) != SHMQ_OK:
             kept = self._take_large(attachment, reader, &taken, deadline_ns)
@@ -210,8 +212,10 @@ cdef class BytesConsumer(Consumer):
         cdef uint64_t room = target.len
         cdef Loan loan = None
         while True:
-            if self.pending is not None and self._has_pending(attachment):
-                return self._pending_into(attachment, memory, room)
+            if self.pending is not None:
+                size = self._pending_into(attachment, memory, room)
+                if size is not None:
+                    return size
             if attachment.take(reader_at(reader), 1, memory, room, 0 if loan is None else room,
                                &taken, &count, deadline_ns, &self.handle) == SHMQ_OK:
                 break
@@ -232,8 +236,11 @@ cdef class BytesConsumer(Consumer):
         return taken.length
 
     cdef object _pending_into(self, Attachment attachment, uint8_t *memory, uint64_t room):
-        cdef tuple kept = self.pending.pop(0)
+        """As `_get_into`, of what was kept; None if nothing was."""
+        cdef tuple kept = self._pop_pending(attachment)
         cdef Loan loan
+        if kept is None:
+            return None
         self._check_bytes(attachment, kept)
         if type(kept[1]) is Loan:
             loan = kept[1]

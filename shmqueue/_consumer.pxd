@@ -38,7 +38,8 @@ cdef class Consumer:
     cdef Reader reader
     # Read without a lock by whoever waits in another thread.
     cdef shmq_handle handle
-    # Taken from the ring in a batch but not delivered, because one before them failed to load.
+    # Taken from the ring in a batch but not delivered, because one before them failed to load. May
+    # be compared with None without a lock; all else is in critical sections.
     cdef list pending
     cdef uint64_t pending_epoch
     cdef object __weakref__
@@ -51,6 +52,7 @@ cdef class Consumer:
     cdef Reader _open_reader(self)
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
+    cdef int _closed_rather_than_removed(self) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)
     cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
                            uint64_t deadline_ns)
@@ -58,8 +60,15 @@ cdef class Consumer:
                             uint64_t count, unsigned char *scratch) except -1
     cdef bint _append_large(self, Attachment attachment, Reader reader, list items,
                             shmq_taken *taken, bint copy) except -1
+    cdef bint _is_found_out_again(self, object error) except -1
+    cdef int _keep_all(self, Attachment attachment, list kept, bint are_first) except -1
     cdef int _keep(self, Attachment attachment, tuple kept) except -1
     cdef int _keep_first(self, Attachment attachment, tuple kept) except -1
+    cdef int _keep_behind(self, Attachment attachment, list items, list rest, object error,
+                          bint are_first) except -1
+    cdef list _all_made(self, list items)
+    cdef tuple _pop_pending(self, Attachment attachment)
+    cdef Py_ssize_t _count_pending(self, Attachment attachment) noexcept
     cdef bint _has_pending(self, Attachment attachment) noexcept
     cdef object _deliver(self, tuple kept, bint copy)
     cdef object _loaded(self, uint32_t kind, object item)

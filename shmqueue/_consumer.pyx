@@ -2,12 +2,26 @@
 """Objects out of the ring: what every handle has that takes items.
 
 An item is decoded after the head was moved: no call into Python ever happens while an owner word is
-held. What was taken and could not be delivered is kept for the next call.
+held. What was taken and could not be delivered is kept for the next call, in `pending`; each entry
+is one item:
+
+    (kind, payload)         bytes, or a `Loan`
+    (kind, payload, error)  it failed behind good items with this error, or with None: it is tried
+                            once more, as the first item of a call, so that it harms no other
+    (0, error)              what it failed with; it is gone
+    (0, _Made)              the item itself, of a call that raised
+
+The list is read and changed by `_pop_pending`, `_keep_all` and `_count_pending` alone, in critical
+sections in which no code of anybody else runs.
 """
+
+import sys
+from queue import Empty
 
 cimport cython
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.list cimport PyList_SetSlice
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
@@ -37,16 +51,27 @@ from shmqueue._protocol cimport (
     shmq_wait_strategy,
 )
 
-from shmqueue.errors import CorruptItemError, CorruptSegmentError
-
-cdef extern from "Python.h":
-    void PyErr_SetInterrupt()
+from shmqueue.errors import (
+    CorruptItemError,
+    CorruptSegmentError,
+    GroupRemovedError,
+    NoFreeSeatError,
+    ShutDown,
+)
 
 _STRATEGIES = {"block": SHMQ_WAIT_BLOCK, "spin": SHMQ_WAIT_SPIN, "yield": SHMQ_WAIT_YIELD}
 
 cdef enum:
     SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
     BATCH_SCRATCH_BYTES = 65536  # on the heap, for many items taken at once
+
+
+@cython.final
+@cython.internal
+cdef class _Made:
+    """An item that is made already: a call that raised had it in hand."""
+
+    cdef object item
 
 
 cdef class Consumer:
@@ -105,6 +130,15 @@ cdef class Consumer:
     cdef int _raise_closed(self) except -1:
         raise self._closed_error()
 
+    cdef int _closed_rather_than_removed(self) except -1:
+        """After a take that raised: a subscription's group ends with its handle, which is why.
+
+        Of a call that waits in another thread, which may see the one or the other first.
+        """
+        if shmq_is_closed(&self.handle) and isinstance(sys.exc_info()[1], GroupRemovedError):
+            raise self._closed_error() from None
+        return 0
+
     def _closed_error(self):
         """Return what calls on a closed handle raise; other faces have another kind."""
         return ValueError(f"{self.label or type(self).__name__} is closed")
@@ -153,12 +187,22 @@ cdef class Consumer:
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef shmq_taken taken
         cdef uint64_t count
+        cdef int status = -1
         cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
-        if self.pending is not None and self._has_pending(attachment):
-            return self._deliver_or_keep(attachment, self.pending.pop(0), copy)
-        if attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken,
-                           &count, deadline_ns, &self.handle) != SHMQ_OK:
+        cdef tuple kept
+        if self.pending is not None:
+            kept = self._pop_pending(attachment)
+            if kept is not None:
+                return self._deliver_or_keep(attachment, kept, copy)
+        # Unlike except, finally costs nothing where nothing is raised.
+        try:
+            status = attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES,
+                                     &taken, &count, deadline_ns, &self.handle)
+        finally:
+            if status == -1:
+                self._closed_rather_than_removed()
+        if status != SHMQ_OK:
             return self._deliver_or_keep(
                 attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
@@ -192,10 +236,14 @@ cdef class Consumer:
                     reader.see_to_pinner()
             wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            if attachment.take(reader_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer),
-                               wanted_bytes, 0 if loan is None else UINT64_MAX, taken, &count,
-                               deadline_ns, &self.handle) == SHMQ_OK:
-                break
+            try:
+                if attachment.take(reader_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer),
+                                   wanted_bytes, 0 if loan is None else UINT64_MAX, taken, &count,
+                                   deadline_ns, &self.handle) == SHMQ_OK:
+                    break
+            except GroupRemovedError:
+                self._closed_rather_than_removed()
+                raise
         if taken.block != SHMQ_NO_BLOCK:
             loan.begin(taken.block, taken.length, taken.kind, False, reader)
             return taken.kind, loan
@@ -227,6 +275,9 @@ cdef class Consumer:
         Exception
             Whatever loading the first item raises. If a later one fails to load, those before it
             are returned and the next call raises.
+        BaseException
+            What is no Exception, such as KeyboardInterrupt, or SystemExit of a signal's handler, is
+            raised at once, whichever item was being loaded; the next call goes on with the first.
         """
         cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
         cdef Reader reader = self._open_reader()
@@ -244,9 +295,10 @@ cdef class Consumer:
         wanted = min(max_items, attachment.view.capacity)
         if self.item_type is not None:
             return self.item_type.get_batch(self, wanted, deadline_ns)
-        if self.pending is not None and self._has_pending(attachment):
+        if self.pending is not None:
             self._deliver_pending(attachment, items, wanted, copies)
-            return items
+            if items:
+                return items
         taken = <shmq_taken *>malloc(BATCH_CHUNK * sizeof(shmq_taken) + BATCH_SCRATCH_BYTES)
         if taken == NULL:
             raise MemoryError
@@ -274,6 +326,9 @@ cdef class Consumer:
                 elif status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
                                                                  scratch):
                     break
+        except GroupRemovedError:
+            self._closed_rather_than_removed()
+            raise
         finally:
             set_takes_more(reader, False)
             free(taken)
@@ -301,10 +356,11 @@ cdef class Consumer:
                             uint64_t count, uint8_t *scratch) except -1:
         """Decode what was taken onto `items`; False when one failed and the rest was kept.
 
-        Raises what the first item of the call raises; the rest is kept then, too.
+        Raises what the first item of the call raises, and what is no Exception; the rest is kept
+        then, too.
         """
-        cdef uint64_t i, kept
-        cdef uint64_t first_kept
+        cdef uint64_t i, k
+        cdef list rest
         for i in range(count):
             try:
                 if self.policy == POLICY_BYTES and taken[i].kind != KIND_BYTES:
@@ -314,15 +370,17 @@ cdef class Consumer:
                 )
                 items.append(item if self.loads is None else self._loaded(taken[i].kind, item))
             except BaseException as error:
-                # A failure behind good items is raised by the next call: keep that item as well,
-                # and one that was only interrupted.
-                first_kept = i if items or not isinstance(error, Exception) else i + 1
-                for kept in range(first_kept, count):
-                    data = (<const char *>scratch + taken[kept].offset)[: taken[kept].length]
-                    self._keep(attachment, (taken[kept].kind, data))
-                if not items:
+                rest = [
+                    (taken[k].kind, (<const char *>scratch + taken[k].offset)[: taken[k].length])
+                    for k in range(i, count)
+                ]
+                if items or not isinstance(error, Exception):
+                    rest[0] = _to_keep(error, rest[0])
+                else:
+                    del rest[0]
+                self._keep_behind(attachment, items, rest, error, False)
+                if not items or not isinstance(error, Exception):
                     raise
-                _interrupt_again(error)
                 return False
         return True
 
@@ -333,47 +391,108 @@ cdef class Consumer:
         try:
             kept = self._take_large(attachment, reader, taken, AT_ONCE)
         except BaseException as error:
-            # Gone, or shut down, or closed: the next call finds out. Only this one can't:
             if isinstance(error, CorruptSegmentError):
-                self._keep(attachment, (0, error))  # passed over already
-            _interrupt_again(error)
+                self._keep(attachment, (0, error))  # passed over already: only this call knows
+            elif not self._is_found_out_again(error):
+                self._keep_all(attachment, self._all_made(items), False)
+                raise
             return False
         try:
             items.append(self._deliver(kept, copy))
         except BaseException as error:
-            self._keep(attachment, _to_keep(error, kept))
-            _interrupt_again(error)
+            self._keep_behind(attachment, items, [_to_keep(error, kept)], error, False)
+            if not isinstance(error, Exception):
+                raise
             return False
         return True
 
+    cdef bint _is_found_out_again(self, object error) except -1:
+        """Whether the next call fails with this as well, unless it is past by then.
+
+        All else is a signal's handler's, and would not come a second time.
+        """
+        if not isinstance(error, Exception):
+            return False
+        # Of a closed handle nothing could be got later.
+        return shmq_is_closed(&self.handle) or isinstance(
+            error, (Empty, ShutDown, GroupRemovedError, NoFreeSeatError, MemoryError)
+        )
+
     # ---- kept items ----
+
+    cdef int _keep_all(self, Attachment attachment, list kept, bint are_first) except -1:
+        """Keep what was taken from the ring for the next calls: before all else, or behind it."""
+        cdef list _others = None
+        with cython.critical_section(self):
+            if self.pending is None or self.pending_epoch != attachment.view.epoch:
+                _others = self.pending  # of a parent process; dropped outside the section
+                self.pending = []
+                self.pending_epoch = attachment.view.epoch
+            if are_first:
+                PyList_SetSlice(self.pending, 0, 0, kept)
+            else:
+                self.pending.extend(kept)
+        return 0
 
     cdef int _keep(self, Attachment attachment, tuple kept) except -1:
         """Keep a payload that was taken from the ring for the next get."""
-        if self.pending is None or self.pending_epoch != attachment.view.epoch:
-            self.pending = []
-            self.pending_epoch = attachment.view.epoch
-        self.pending.append(kept)
-        return 0
+        return self._keep_all(attachment, [kept], False)
 
     cdef int _keep_first(self, Attachment attachment, tuple kept) except -1:
         """Keep what was taken from the ring just now: it is before all that is kept."""
-        self._keep(attachment, kept)
-        self.pending.insert(0, self.pending.pop())
-        return 0
+        return self._keep_all(attachment, [kept], True)
+
+    cdef int _keep_behind(self, Attachment attachment, list items, list rest, object error,
+                          bint are_first) except -1:
+        """Keep what is behind the items that a call has in hand; these as well, if it raises."""
+        if rest and rest[0] is None:
+            del rest[0]  # nothing is left of it
+        if not isinstance(error, Exception):
+            rest = self._all_made(items) + rest
+        return self._keep_all(attachment, rest, are_first)
+
+    cdef list _all_made(self, list items):
+        """What to keep of items that were made."""
+        cdef _Made made
+        cdef list kept = []
+        for item in items:
+            if type(item) is bytes and self.loads is None:
+                kept.append((KIND_BYTES, item))  # as it came, also for who gets bytes
+                continue
+            made = _Made.__new__(_Made)
+            made.item = item
+            kept.append((0, made))
+        return kept
+
+    cdef tuple _pop_pending(self, Attachment attachment):
+        """Return what was kept first, which is the caller's then; None if there is nothing."""
+        cdef tuple kept = None
+        # A forked child's copy is the parent's.
+        if attachment.is_mine():
+            with cython.critical_section(self):
+                if self.pending and self.pending_epoch == attachment.view.epoch:
+                    kept = self.pending.pop(0)
+        return kept
+
+    cdef Py_ssize_t _count_pending(self, Attachment attachment) noexcept:
+        """How many items are kept by this process."""
+        cdef Py_ssize_t count = 0
+        if attachment.is_mine():
+            with cython.critical_section(self):
+                if self.pending is not None and self.pending_epoch == attachment.view.epoch:
+                    count = len(self.pending)
+        return count
 
     cdef bint _has_pending(self, Attachment attachment) noexcept:
-        """Whether there are kept items of this process: a forked child's copy is the parent's."""
-        return (
-            attachment.is_mine()
-            and self.pending_epoch == attachment.view.epoch
-            and len(self.pending) > 0
-        )
+        """Whether there are kept items of this process."""
+        return self._count_pending(attachment) > 0
 
     cdef object _deliver(self, tuple kept, bint copy):
         """Make the item of a payload: bytes, or a loan."""
         cdef uint32_t kind = kept[0]
         raise_kept(kept)
+        if type(kept[1]) is _Made:
+            return (<_Made>kept[1]).item
         if self.policy == POLICY_BYTES and kind != KIND_BYTES:
             self._raise_not_bytes(kind)
         if type(kept[1]) is Loan:
@@ -389,31 +508,43 @@ cdef class Consumer:
         return item if kind == KIND_ARRAY else self.loads(item)
 
     cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy):
-        """Deliver; where it could not begin, the next get tries again."""
+        """Deliver; where it could not begin, or was interrupted, the next get tries again."""
+        cdef tuple again
         try:
-            return self._deliver(kept, copy)
+            item = self._deliver(kept, copy)
         except BaseException as error:
-            if _may_retry(error, kept):
-                self._keep_first(attachment, kept)
+            again = _to_retry(error, kept)
+            if again is not None:
+                self._keep_first(attachment, again)
             raise
+        if len(kept) == 3 and kept[2] is not None:
+            # It can be loaded: what it failed with was not its own, but a signal's handler's, say.
+            self._keep_all(attachment, self._all_made([item]), True)
+            raise kept[2]
+        return item
 
     cdef int _deliver_pending(self, Attachment attachment, list items, Py_ssize_t wanted,
                               bint copy) except -1:
-        cdef list pending = self.pending
-        while pending and len(items) < wanted:
+        cdef tuple kept
+        while len(items) < wanted:
             # Taken first: decoding may let another thread in, which then takes the next one.
-            kept = pending.pop(0)
+            kept = self._pop_pending(attachment)
+            if kept is None:
+                break
+            if not items:
+                items.append(self._deliver_or_keep(attachment, kept, copy))
+                continue
+            if len(kept) == 3:
+                # Only as the first of a call: what it does again shall not hold these back.
+                self._keep_first(attachment, kept)
+                break
             try:
-                if not items:
-                    items.append(self._deliver_or_keep(attachment, kept, copy))
-                else:
-                    items.append(self._deliver(kept, copy))
+                items.append(self._deliver(kept, copy))
             except BaseException as error:
-                if not items:
+                self._keep_behind(attachment, items, [_to_keep(error, kept)], error, True)
+                if not isinstance(error, Exception):
                     raise
-                self._keep_first(attachment, _to_keep(error, kept))
-                _interrupt_again(error)
-                return 0
+                break
         return 0
 
     cdef int _raise_not_bytes(self, uint32_t kind) except -1:
@@ -475,10 +606,11 @@ cdef class Consumer:
     def qsize(self):
         """Return how many items are in the queue at this moment; exact, and already past."""
         cdef Attachment attachment = self._open()
-        cdef uint64_t size = attachment.size()
-        if self.pending is not None and self._has_pending(attachment):
-            size += len(self.pending)
-        return size
+        return attachment.size() + <uint64_t>self._count_pending(attachment)
+
+    def _kept(self):
+        """Return how many items this handle has taken, but not delivered yet."""
+        return self._count_pending(self._open())
 
     def empty(self):
         """Return True if there was no item at this moment."""
@@ -503,7 +635,8 @@ cdef class Consumer:
         """Let go of the queue in this process; its items stay for the others.
 
         Calls that wait in other threads of this handle raise ValueError. Closing it again does
-        nothing.
+        nothing. Items that `get_batch` took together with one that failed, and that were not got
+        yet, are lost with the handle: get them first (`qsize` counts them).
         The process detaches once all of its handles on the queue are closed or gone.
         """
         cdef Attachment attachment
@@ -522,31 +655,33 @@ cdef int raise_kept(tuple kept) except -1:
     return 0
 
 
-cdef bint _may_retry(object error, tuple kept) except -1:
-    """Whether an item that could not be made is still there: for want of memory, or by Ctrl-C."""
-    cdef Loan loan
-    if isinstance(error, Exception) and not isinstance(error, MemoryError):
-        return False
-    if type(kept[1]) is not Loan:
-        return False
-    loan = kept[1]
-    return loan.loan != NULL and not loan.has_run_code
+cdef tuple _to_retry(object error, tuple kept):
+    """What to keep of the first item of a call, which failed, for another try; None: it is gone.
+
+    Tried again is what could not begin, for want of memory or by Ctrl-C, and once more what was
+    interrupted: not for ever, since it may be the item that does that.
+    """
+    cdef Loan loan = kept[1] if type(kept[1]) is Loan else None
+    if loan is not None and loan.loan == NULL or loan is None and type(kept[1]) is not bytes:
+        return None
+    if loan is not None and not loan.has_run_code:
+        return kept if not isinstance(error, Exception) or isinstance(error, MemoryError) else None
+    if isinstance(error, Exception) or len(kept) == 3:
+        return None
+    return kept[0], kept[1], None
 
 
 cdef tuple _to_keep(object error, tuple kept):
-    """What to keep, for the next call, of an item that failed behind good ones: it, or its error.
+    """What to keep of an item that failed behind good ones; None: it is gone, the call raises.
 
-    Bytes can be loaded again; a block only where that was not begun, or was merely interrupted.
+    Bytes can be loaded again. Then it shows whether the error was the item's own; if it is not, it
+    is raised all the same.
     """
-    if type(kept[1]) is bytes or _may_retry(error, kept):
-        return kept
-    if not isinstance(error, Exception) and type(kept[1]) is Loan and (<Loan>kept[1]).loan != NULL:
-        return kept
-    return 0, error
-
-
-cdef int _interrupt_again(error) except -1:
-    """Let a Ctrl-C that came while something else had to be finished take effect afterwards."""
-    if isinstance(error, KeyboardInterrupt):
-        PyErr_SetInterrupt()
-    return 0
+    cdef tuple again = _to_retry(error, kept)
+    if again is not None:
+        return again
+    if not isinstance(error, Exception):
+        return None
+    if type(kept[1]) is not bytes:
+        return 0, error
+    return kept[0], kept[1], None if isinstance(error, MemoryError) else error

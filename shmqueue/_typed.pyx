@@ -15,7 +15,7 @@ from shmqueue._protocol cimport SHMQ_CORRUPT, SHMQ_OK, shmq_record, shmq_taken
 from shmqueue._queue cimport ObjectQueue
 from shmqueue._readers cimport Reader
 
-from shmqueue.errors import CorruptItemError
+from shmqueue.errors import CorruptItemError, GroupRemovedError
 
 
 def put_items(ObjectQueue queue not None, items, size_t item_bytes, uint64_t deadline_ns):
@@ -121,8 +121,10 @@ cdef class _Taking:
         cdef uint8_t *buffer
         cdef int status
         self.wanted = min(self.wanted, attachment.view.capacity)
-        if consumer.pending is not None and consumer._has_pending(attachment):
-            return self._take_one(consumer.pending.pop(0))
+        if consumer.pending is not None:
+            kept = consumer._pop_pending(attachment)
+            if kept is not None:
+                return self._take_one(kept)
         limit = min(self.wanted, <size_t>BATCH_CHUNK)
         self.taken = <shmq_taken *>malloc(limit * sizeof(shmq_taken))
         if self.taken == NULL:
@@ -154,6 +156,9 @@ cdef class _Taking:
                 set_takes_more(reader, True)
                 if not self._check(consumer, attachment, buffer, count):
                     break
+        except GroupRemovedError:
+            consumer._closed_rather_than_removed()
+            raise
         finally:
             set_takes_more(reader, False)
         return 0
@@ -174,11 +179,11 @@ cdef class _Taking:
             return True
         error = self._no_item(self.taken[bad].kind, self.taken[bad].length)
         self.count += bad
-        if self.count > 0:
-            consumer._keep(attachment, (0, error))
+        kept = [] if self.count == 0 else [(0, error)]
         for i in range(bad + 1, count):
             data = (<const char *>buffer + self.taken[i].offset)[: self.taken[i].length]
-            consumer._keep(attachment, (self.taken[i].kind, data))
+            kept.append((self.taken[i].kind, data))
+        consumer._keep_all(attachment, kept, False)  # at once: nothing comes between them
         if self.count == 0:
             raise error
         return False

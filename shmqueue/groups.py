@@ -154,13 +154,18 @@ class Group(BytesConsumer):
         """Finish what this handle got, so that the groups that come after may take it.
 
         Asking for more does the same; where no group comes after this one, there is nothing to do.
+        Nor is anything finished while this handle has items that it took in a batch and could not
+        return yet, since one before them failed to load: what is taken together is finished
+        together, once the rest was got and this is called again.
 
         Raises
         ------
         ValueError
             If the handle is closed.
         """
-        self._both()[1].finish()
+        reader = self._both()[1]
+        if not self._kept():
+            reader.finish()
 
     def skip_to_latest(self) -> int:
         """Skip all items but the newest, which is next then.
@@ -197,7 +202,7 @@ class Group(BytesConsumer):
 
     def qsize(self) -> int:
         """Return how many items this group could take at this moment; exact, and already past."""
-        return int(self._seen()["ready"])
+        return int(self._seen()["ready"]) + self._kept()
 
     def lag(self) -> int:
         """Return how many items were put that this group has not taken or lost yet."""
@@ -209,6 +214,9 @@ class Group(BytesConsumer):
         return int(self._seen()["lapped"])
 
     # ---- ending ----
+
+    # Of a subscription that was closed but not left yet.
+    _left_to_leave: Attachment | None = None
 
     def remove(self) -> None:
         """Remove the group from the stream, for all its consumers: their next take raises.
@@ -225,17 +233,26 @@ class Group(BytesConsumer):
     def close(self) -> None:
         """Let go of the group in this handle; what it got is finished. The group stays.
 
-        Unless it is a subscription, which ends.
+        Unless it is a subscription, which ends. Items that `get_batch` took together with one that
+        failed, and that were not got yet, are lost with the handle, and finished like the others:
+        get them first (`qsize` counts them).
         """
-        if self.closed:
-            return
-        if self._ends_with == os.getpid():
+        if not self.closed:
+            if self._ends_with == os.getpid():
+                # Another thread may be closing it, too.
+                with contextlib.suppress(ValueError):
+                    self._left_to_leave = self._attachment
+            reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.finish()
+            super().close()
+        # The handle first: who waits with it in another thread is told that it is closed, rather
+        # than that the group is gone. Where leaving is interrupted, it is left to the next call.
+        attachment = self._left_to_leave
+        if attachment is not None and self._ends_with == os.getpid():
             with contextlib.suppress(_groups.GroupRemovedError):
-                _groups.leave(self._attachment, self._index, self._state)
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.finish()
-        super().close()
+                _groups.leave(attachment, self._index, self._state)
+            self._left_to_leave = None
 
     def _end_with_handle(self) -> "Group":
         """Have the group end with this handle, in this process: it is a subscription."""

@@ -5,6 +5,9 @@ import threading
 
 import pytest
 
+from shmqueue import Empty
+from tests.support import Thread
+
 
 class Refuses:
     """Can be put, but not loaded."""
@@ -68,3 +71,51 @@ def test_two_threads_get_each_of_them_once(create):
     for thread in threads:
         thread.join()
     assert sorted(got[0] + got[1]) == numbers
+
+
+def test_threads_that_keep_items_at_once_lose_none(create):
+    """Each batch fails in the middle, so that all threads keep and deliver all the time."""
+    queue = create(capacity=1024)
+    numbers = list(range(600))
+    queue.put_batch([Refuses() if number % 4 == 2 else number for number in numbers])
+    good = [number for number in numbers if number % 4 != 2]
+
+    def take():
+        got, refused = [], 0
+        while True:
+            try:
+                got += queue.get_batch(7, block=False) if refused % 2 else [queue.get_nowait()]
+            except LookupError:
+                refused += 1
+            except Empty:
+                return got, refused
+
+    threads = [Thread(take) for _ in range(4)]
+    outcomes = [thread.result() for thread in threads]
+    # Who found nothing may have looked while another thread had the rest in hand.
+    last = take()
+    outcomes.append(last)
+    assert sorted(number for got, _ in outcomes for number in got) == good
+    assert sum(refused for _, refused in outcomes) == len(numbers) - len(good)
+    assert queue.qsize() == 0
+
+
+def test_bytes_that_were_kept_go_to_one_thread_each(create):
+    queue = create(capacity=1024)
+    items = [number.to_bytes(2, "big") for number in range(500)]
+    queue.put_batch([Refuses(), *items])
+    with pytest.raises(LookupError):
+        queue.get_batch(501)
+
+    def take():
+        got, buffer = [], bytearray(2)
+        while True:
+            try:
+                got.append(queue.get_bytes(block=False))
+                queue.get_into(buffer, block=False)
+                got.append(bytes(buffer))
+            except Empty:
+                return got
+
+    threads = [Thread(take) for _ in range(3)]
+    assert sorted(item for thread in threads for item in thread.result()) == items

@@ -63,8 +63,12 @@ def stream(make_stream):
 
 
 def put_all(stream, count):
+    put_all_of(stream, range(count))
+
+
+def put_all_of(stream, items):
     with stream.writer() as out:
-        out.put_batch(range(count))
+        out.put_batch(items)
 
 
 @way
@@ -200,6 +204,28 @@ def test_what_comes_in_while_a_batch_lingers_and_fails_is_raised_behind_it(strea
     with pytest.raises(ValueError, match="no number"):
         consumers.join(LIMIT)
     assert batches == [["good"]]
+
+
+def test_no_item_is_finished_before_it_was_consumed(make_stream):
+    stream = make_stream(groups={"sum": {}, "after": {"after": "sum"}})
+    seen = []
+
+    class Looking:
+        def __init__(self):
+            self.after = stream.group("after")
+
+        def consume(self, items):
+            seen.append((items, self.after.qsize()))
+
+        def close(self):
+            seen.append(self.after.qsize())
+            self.after.close()
+
+    put_all_of(stream, [1, 2, Unloadable(), 4, 5])
+    consumers = Consumers(stream, "sum", Looking).start()
+    with pytest.raises(ValueError, match="no number"):
+        consumers.join(LIMIT)
+    assert seen == [([1, 2], 0), 0]
 
 
 def test_draining_waits_for_what_is_being_consumed(stream):

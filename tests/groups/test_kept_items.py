@@ -1,0 +1,122 @@
+"""Items that a consumer took together with one that could not be loaded, and has not got yet."""
+
+import signal
+from queue import Empty
+
+import pytest
+
+from tests.support import LIMIT
+
+
+class Refuses:
+    """Can be put, but not loaded."""
+
+    def __reduce__(self):
+        return _refuse, ()
+
+
+def _refuse():
+    raise LookupError("cannot be loaded")
+
+
+class SignalsOnce:
+    """Sends a signal the first time it is loaded."""
+
+    times = 0
+
+    def __reduce__(self):
+        return _signal_once, ()
+
+
+def _signal_once():
+    SignalsOnce.times += 1
+    if SignalsOnce.times == 1:
+        signal.raise_signal(signal.SIGUSR1)
+    return "loaded"
+
+
+@pytest.fixture
+def exiting():
+    def leave(signum, frame):
+        raise SystemExit(3)
+
+    previous = signal.signal(signal.SIGUSR1, leave)
+    SignalsOnce.times = 0
+    yield
+    signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.fixture
+def pipeline(make_stream):
+    """Return a group, and one that comes after it, of a stream with five items."""
+    stream = make_stream(groups={"a": {}, "b": {"after": "a"}})
+    stream.put_batch([1, 2, Refuses(), 4, 5])
+    with stream.group("a") as a, stream.group("b") as b:
+        yield a, b
+
+
+def test_they_count_as_items_that_the_group_has(pipeline):
+    a, _ = pipeline
+    assert a.get_batch(5) == [1, 2]
+    assert a.qsize() == 3
+    assert not a.empty()
+    with pytest.raises(LookupError):
+        a.get_batch(5)
+    assert a.qsize() == 2
+    assert a.get_batch(5) == [4, 5]
+    assert a.empty()
+
+
+def test_they_are_finished_once_they_were_got(pipeline):
+    a, b = pipeline
+    assert a.get_batch(5) == [1, 2]
+    a.done()
+    assert b.qsize() == 0
+    with pytest.raises(LookupError):
+        a.get_batch(5)
+    a.done()
+    assert b.qsize() == 0
+    assert a.get_batch(5) == [4, 5]
+    assert b.qsize() == 0, "got is not finished"
+    a.done()
+    assert b.get_batch(2) == [1, 2]
+
+
+def test_asking_for_more_than_them_finishes_them(pipeline):
+    a, b = pipeline
+    assert a.get_batch(5) == [1, 2]
+    with pytest.raises(LookupError):
+        a.get()
+    assert [a.get(), a.get()] == [4, 5]
+    with pytest.raises(Empty):
+        a.get_nowait()
+    assert b.get_batch(2) == [1, 2]
+
+
+def test_a_batch_that_a_signal_ends_while_it_is_loaded_is_not_finished(make_stream, exiting):
+    stream = make_stream(groups={"a": {}, "b": {"after": "a"}})
+    a, b = stream.group("a"), stream.group("b")
+    stream.put_batch([1, SignalsOnce(), 3])
+    with pytest.raises(SystemExit):
+        a.get_batch(3)
+    a.done()
+    assert b.qsize() == 0
+    assert a.qsize() == 3
+    assert a.get_batch(3) == [1]
+    assert a.get_batch(3) == ["loaded", 3]
+    a.done()
+    assert b.get_batch(3) == [1, "loaded", 3]
+
+
+def test_a_lingering_batch_that_a_signal_ends_loses_nothing(make_stream, exiting):
+    stream = make_stream(groups=["a"])
+    a = stream.group("a")
+    stream.put_batch([1, Refuses(), 3, SignalsOnce(), 5])
+    batches = a.batches(5, linger=LIMIT)
+    assert next(batches) == [1]
+    with pytest.raises(LookupError):
+        next(batches)
+    with pytest.raises(SystemExit):
+        next(a.batches(5, linger=LIMIT))
+    assert a.get_batch(5) == [3]
+    assert a.get_batch(5) == ["loaded", 5]

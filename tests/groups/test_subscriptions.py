@@ -1,0 +1,56 @@
+"""Subscriptions end with their handle, whatever other threads do with it."""
+
+import pytest
+
+from shmqueue import _groups
+from tests import support
+from tests.support import LIMIT, Thread
+
+
+class TestClosingASubscription:
+    @pytest.mark.parametrize("dtype", [None, "<i4"])
+    @pytest.mark.parametrize("call", ["get", "get_batch"])
+    def test_tells_who_waits_that_it_is_closed(self, make_stream, call, dtype):
+        stream = make_stream(dtype=dtype)
+        for _ in range(10):
+            subscription = stream.subscribe()
+            waiting = Thread(getattr(subscription, call), *[5] * (call == "get_batch"))
+            support.await_thread_asleep(waiting)
+            subscription.close()
+            with pytest.raises(ValueError, match="closed"):
+                waiting.result()
+
+    def test_tells_who_waits_before_the_group_ends(self, make_stream, monkeypatch):
+        stream = make_stream()
+        subscription = stream.subscribe()
+        waiting = Thread(subscription.get)
+        support.await_thread_asleep(waiting)
+        leave, is_told = _groups.leave, []
+
+        def leave_late(*group):
+            waiting.join(LIMIT / 10)
+            is_told.append(not waiting.is_alive())
+            leave(*group)
+
+        monkeypatch.setattr(_groups, "leave", leave_late)
+        subscription.close()
+        assert is_told == [True]
+        with pytest.raises(ValueError, match="closed"):
+            waiting.result()
+        assert stream.groups() == []
+
+    def test_may_be_done_again_if_it_was_interrupted(self, make_stream, monkeypatch):
+        stream = make_stream()
+        subscription = stream.subscribe()
+        with monkeypatch.context() as patched:
+            patched.setattr(_groups, "leave", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                subscription.close()
+        assert subscription.closed
+        assert len(stream.groups()) == 1
+        subscription.close()
+        assert stream.groups() == []
+
+
+def _interrupt(*group):
+    raise KeyboardInterrupt
