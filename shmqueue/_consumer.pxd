@@ -52,7 +52,6 @@ cdef class Consumer:
     cdef Reader _open_reader(self)
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
-    cdef int _closed_rather_than_removed(self) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)
     cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
                            uint64_t deadline_ns)
@@ -69,7 +68,6 @@ cdef class Consumer:
     cdef list _all_made(self, list items)
     cdef tuple _pop_pending(self, Attachment attachment)
     cdef Py_ssize_t _count_pending(self, Attachment attachment) noexcept
-    cdef bint _has_pending(self, Attachment attachment) noexcept
     cdef object _deliver(self, tuple kept, bint copy)
     cdef object _loaded(self, uint32_t kind, object item)
     cdef object _deliver_or_keep(self, Attachment attachment, tuple kept, bint copy)

@@ -15,7 +15,6 @@ The list is read and changed by `_pop_pending`, `_keep_all` and `_count_pending`
 sections in which no code of anybody else runs.
 """
 
-import sys
 from queue import Empty
 
 cimport cython
@@ -130,15 +129,6 @@ cdef class Consumer:
     cdef int _raise_closed(self) except -1:
         raise self._closed_error()
 
-    cdef int _closed_rather_than_removed(self) except -1:
-        """After a take that raised: a subscription's group ends with its handle, which is why.
-
-        Of a call that waits in another thread, which may see the one or the other first.
-        """
-        if shmq_is_closed(&self.handle) and isinstance(sys.exc_info()[1], GroupRemovedError):
-            raise self._closed_error() from None
-        return 0
-
     def _closed_error(self):
         """Return what calls on a closed handle raise; other faces have another kind."""
         return ValueError(f"{self.label or type(self).__name__} is closed")
@@ -187,7 +177,6 @@ cdef class Consumer:
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef shmq_taken taken
         cdef uint64_t count
-        cdef int status = -1
         cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
         cdef tuple kept
@@ -195,14 +184,8 @@ cdef class Consumer:
             kept = self._pop_pending(attachment)
             if kept is not None:
                 return self._deliver_or_keep(attachment, kept, copy)
-        # Unlike except, finally costs nothing where nothing is raised.
-        try:
-            status = attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES,
-                                     &taken, &count, deadline_ns, &self.handle)
-        finally:
-            if status == -1:
-                self._closed_rather_than_removed()
-        if status != SHMQ_OK:
+        if attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken,
+                           &count, deadline_ns, &self.handle) != SHMQ_OK:
             return self._deliver_or_keep(
                 attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
@@ -236,14 +219,10 @@ cdef class Consumer:
                     reader.see_to_pinner()
             wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            try:
-                if attachment.take(reader_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer),
-                                   wanted_bytes, 0 if loan is None else UINT64_MAX, taken, &count,
-                                   deadline_ns, &self.handle) == SHMQ_OK:
-                    break
-            except GroupRemovedError:
-                self._closed_rather_than_removed()
-                raise
+            if attachment.take(reader_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer),
+                               wanted_bytes, 0 if loan is None else UINT64_MAX, taken, &count,
+                               deadline_ns, &self.handle) == SHMQ_OK:
+                break
         if taken.block != SHMQ_NO_BLOCK:
             loan.begin(taken.block, taken.length, taken.kind, False, reader)
             return taken.kind, loan
@@ -326,9 +305,6 @@ cdef class Consumer:
                 elif status != SHMQ_OK or not self._decode_taken(attachment, items, taken, count,
                                                                  scratch):
                     break
-        except GroupRemovedError:
-            self._closed_rather_than_removed()
-            raise
         finally:
             set_takes_more(reader, False)
             free(taken)
@@ -482,10 +458,6 @@ cdef class Consumer:
                 if self.pending is not None and self.pending_epoch == attachment.view.epoch:
                     count = len(self.pending)
         return count
-
-    cdef bint _has_pending(self, Attachment attachment) noexcept:
-        """Whether there are kept items of this process."""
-        return self._count_pending(attachment) > 0
 
     cdef object _deliver(self, tuple kept, bint copy):
         """Make the item of a payload: bytes, or a loan."""

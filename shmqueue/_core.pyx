@@ -28,11 +28,11 @@ from shmqueue._protocol cimport (
     shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
     shmq_block_ref, shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end, shmq_end_do,
     shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header,
-    shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream, shmq_no_handle,
-    shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_trim, shmq_put,
-    shmq_ring_trim, shmq_seat_leave, shmq_seat_take,
-    shmq_snapshot_ends, shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put,
-    shmq_try_take, shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
+    shmq_is_closed, shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream,
+    shmq_no_handle, shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back,
+    shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends,
+    shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take,
+    shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
     shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
     shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
 )
@@ -450,6 +450,8 @@ cdef class Attachment:
             return status
         if status == SHMQ_TIMEOUT:
             raise Empty
+        if status == SHMQ_GONE and shmq_is_closed(handle):
+            status = SHMQ_CLOSED  # a subscription ends with its handle, which is why
         self._raise_for(status)
 
     cdef int try_take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,

@@ -174,11 +174,9 @@ cdef class ObjectQueue(BytesConsumer):
         """
         cdef Attachment attachment = self._open()
         shutdown(attachment, bool(immediate), &self.handle)
-        if immediate and self.pending is not None and self._has_pending(attachment):
-            # Taken, but never delivered: discarded like the rest.
-            pending, self.pending = self.pending, []
-            for _ in pending:
-                task_done(attachment)
+        # Taken, but never delivered: discarded like the rest.
+        while immediate and self._pop_pending(attachment) is not None:
+            task_done(attachment)
 
     def _task_done(self):
         """Count an item that was got as done; ValueError when all are done already."""

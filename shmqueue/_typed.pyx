@@ -15,7 +15,7 @@ from shmqueue._protocol cimport SHMQ_CORRUPT, SHMQ_OK, shmq_record, shmq_taken
 from shmqueue._queue cimport ObjectQueue
 from shmqueue._readers cimport Reader
 
-from shmqueue.errors import CorruptItemError, GroupRemovedError
+from shmqueue.errors import CorruptItemError
 
 
 def put_items(ObjectQueue queue not None, items, size_t item_bytes, uint64_t deadline_ns):
@@ -156,9 +156,6 @@ cdef class _Taking:
                 set_takes_more(reader, True)
                 if not self._check(consumer, attachment, buffer, count):
                     break
-        except GroupRemovedError:
-            consumer._closed_rather_than_removed()
-            raise
         finally:
             set_takes_more(reader, False)
         return 0

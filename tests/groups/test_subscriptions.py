@@ -9,7 +9,7 @@ from tests.support import LIMIT, Thread
 
 class TestClosingASubscription:
     @pytest.mark.parametrize("dtype", [None, "<i4"])
-    @pytest.mark.parametrize("call", ["get", "get_batch"])
+    @pytest.mark.parametrize("call", ["get", "get_batch", "get_bytes", "get_view"])
     def test_tells_who_waits_that_it_is_closed(self, make_stream, call, dtype):
         stream = make_stream(dtype=dtype)
         for _ in range(10):
