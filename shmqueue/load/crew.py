@@ -68,8 +68,8 @@ def run(plan: Plan, watch: Watch) -> Outcome:
     """
     crew = _Crew(plan, watch)
     try:
-        crew.start()
         with _interrupts_noted() as interrupts:
+            crew.start(interrupts)
             crew.work(interrupts)
         return crew.outcome
     finally:
@@ -78,7 +78,11 @@ def run(plan: Plan, watch: Watch) -> Outcome:
 
 @contextlib.contextmanager
 def _interrupts_noted() -> Iterator[list[int]]:
-    """Note the first Ctrl-C; the next one interrupts."""
+    """Note the first Ctrl-C; the next one interrupts.
+
+    What a handler raises is lost where it comes in the middle of a callback of the interpreter's,
+    at the end of an import for one.
+    """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -91,6 +95,11 @@ def _interrupts_noted() -> Iterator[list[int]]:
         yield noted
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _raise_noted(interrupts: list[int]) -> None:
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 class _Crew:
@@ -106,10 +115,17 @@ class _Crew:
 
     # ---- beginning ----
 
-    def start(self) -> None:
-        """Start the programs, and wait until each is ready: subscribed, or registered to write."""
+    def start(self, interrupts: list[int]) -> None:
+        """Start the programs, and wait until each is ready: subscribed, or registered to write.
+
+        Parameters
+        ----------
+        interrupts : list
+            Not empty once Ctrl-C was pressed, which is raised then.
+        """
         roles = ["writer"] * self._plan.writers + ["reader"] * self._plan.readers
         for index, role in enumerate(roles):
+            _raise_noted(interrupts)
             self._spawn(role, index if role == "writer" else index - self._plan.writers)
         try:
             self._create()
@@ -122,6 +138,7 @@ class _Crew:
                 if not course.ready:
                     raise LoadError(f"{course.label} {course.state} before it was ready")
             self._watch(self.outcome, False)
+            _raise_noted(interrupts)
             if time.monotonic() > deadline:
                 raise LoadError(f"not all programs were ready after {START_SECONDS:g} s")
 
