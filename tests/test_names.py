@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300
-SEEDS = (1, 2, 3, 4)  # sets of three come out in one order under two seeds, often enough
+SEEDS = (1, 2, 3)  # sets of three come out in one order under two seeds, often enough
 
 
 def collecting(seed):

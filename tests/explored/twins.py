@@ -40,21 +40,14 @@ def _twin(run, shows, *changes):
 
 # The five of which every commit must know that they are noticed, and those that found something.
 AT_EVERY_COMMIT = {
-    "sleeps-without-bound",
     "tag-without-generation",
     "no-takeover",
     "batch-in-two-stores",
-    "time-proves-death",
     "passed-on-after-the-look",
-    "owner-word-looked-at-again",
-    "block-freed-before-the-head",
     "relaxed-commit",
     "stream-one-class-is-woken",
-    "stream-row-after-the-head",
     "stream-head-after-the-rows",
-    "stream-bit-removed-first",
     "stream-read-without-a-second-look",
-    "stream-waits-for-who-was-slowest",
 }
 
 TWINS = {

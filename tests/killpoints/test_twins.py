@@ -7,7 +7,7 @@ from tests.killpoints import program as killpoints
 from tests.killpoints.twins import STREAM_TWINS, TWINS, headers_of
 
 ALL = TWINS + STREAM_TWINS
-CHOSEN = evidence.scaled(TWINS[:4] + STREAM_TWINS[:3], ALL)
+CHOSEN = evidence.scaled(TWINS[:2] + STREAM_TWINS[:2], ALL)
 
 # Waiting for a second in vain is enough where it is in vain on purpose.
 HASTE = {"every": "change", "ways": 4, "limit": 1000}

@@ -13,9 +13,9 @@ from tests.load.conftest import FOREVER, LIMIT
 
 SHORT = {
     "good-behaviour": (),
-    "too-many-readers": ("--readers", "8"),
-    "too-many-writes": (),
-    "too-much-data": ("--slot-bytes", "12000000"),
+    "too-many-readers": ("--readers", "6"),
+    "too-many-writes": ("--readers", "2"),
+    "too-much-data": ("--slot-bytes", "12000000", "--readers", "2"),
     "slow-readers": ("--slots", "4"),
 }
 
@@ -45,7 +45,7 @@ def test_each_scenario_accounts_for_every_item(start_load, scenario):
 
 def test_readers_that_are_too_slow_hold_the_writers_up(start_load):
     options = ("--slots", "2", "--writes-per-second", "0", "--duration-seconds", "1")
-    status, told = start_load("--scenario", "slow-readers", *options).account()
+    status, told = start_load("--scenario", "slow-readers", "--readers", "1", *options).account()
     assert status == 0
     assert_all_accounted_for(told)
     assert not told["kept_up"]
@@ -55,7 +55,7 @@ def test_readers_that_are_too_slow_hold_the_writers_up(start_load):
 @pytest.mark.parametrize("slot_bytes", ["100", "30000"])
 def test_lagging_readers_count_exactly_what_they_lost(start_load, slot_bytes):
     options = ("--policy", "lag", "--slots", "3", "--writers", "2", "--writes-per-second", "0")
-    options += ("--reader-burn-cpu-milliseconds", "10", "--duration-seconds", "1")
+    options += ("--reader-burn-cpu-milliseconds", "10", "--duration-seconds", "1", "--readers", "2")
     status, told = start_load("--slot-bytes", slot_bytes, *options).account()
     assert status == 0
     assert_all_accounted_for(told)
@@ -105,7 +105,7 @@ def test_a_terminal_has_a_line_that_is_rewritten(start_command, run_id):
     ids=["usual", "rare", "long"],
 )
 def test_ctrl_c_ends_a_run_with_its_account(start_load, options):
-    load = start_load(*FOREVER, *options)
+    load = start_load(*FOREVER, "--readers", "1", *options)
     load.stream(put=1).close()
     load.interrupt()
     status, told = load.account()
