@@ -57,7 +57,8 @@ $(VENV)/.built: $(NATIVE) setup.py $(VENV)/.flags $(VENV)/.tools
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/.built
-	SHMQUEUE_EXTENSIONS=built $(PIP) --no-build-isolation --editable '.[$(EXTRAS)]'
+	SHMQUEUE_EXTENSIONS=built $(PIP) --no-build-isolation --config-settings editable_mode=compat \
+	    --editable '.[$(EXTRAS)]'
 	@touch $@
 
 READY := $(VENV)/.built $(VENV)/.installed

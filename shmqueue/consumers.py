@@ -1,18 +1,15 @@
 """Consumers as objects: what has `consume(items)`, run in threads or processes over a group."""
 
 import contextlib
-import logging
 import multiprocessing
 import multiprocessing.connection
 import pickle
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from queue import Empty
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from shmqueue.errors import ConsumerDiedError, GroupRemovedError, ShutDown
 from shmqueue.groups import Group
@@ -30,8 +27,6 @@ FIGURES = (
 )
 # In the flags of /proc/PID/stat: the process is on its way out (linux/sched.h).
 PF_EXITING = 4
-
-_log = logging.getLogger(__name__)
 
 
 class _Figures:
@@ -76,8 +71,7 @@ class _Saying:
         self._sender.send((error, is_fatal))
 
 
-@dataclass(frozen=True)
-class _Task:
+class _Task(NamedTuple):
     """What each worker does, in a thread or process of its own."""
 
     stream: Stream
@@ -112,7 +106,7 @@ class _Worker:
         self._serve()
         # Who keeps the errors shall not keep the handles and items of those calls.
         for frames in self._tracebacks:
-            traceback.clear_frames(frames)
+            _forget(frames)
         self._seen["ended"] = time.monotonic()
 
     def _serve(self) -> None:
@@ -140,7 +134,7 @@ class _Worker:
         try:
             yield
         except BaseException as error:
-            _log.exception("consumer %d of group %r stops", self._number, task.group)
+            _log("consumer %d of group %r stops", self._number, task.group)
             self._tracebacks.append(error.__traceback__)
             self._seen["errors"] += 1
             task.words[-1] = 1.0
@@ -178,7 +172,7 @@ class _Worker:
             error = self._consume(consumer, items)
             del items
             if error is not None:
-                traceback.clear_frames(error.__traceback__)
+                _forget(error.__traceback__)
                 del error
             taken.done()
             if failure is not None:
@@ -194,7 +188,7 @@ class _Worker:
         except Exception as error:
             if task.on_error != "skip" and not callable(task.on_error):
                 raise
-            _log.exception("%d items of group %r were not consumed", len(items), task.group)
+            _log("%d items of group %r were not consumed", len(items), task.group)
             if callable(task.on_error):
                 task.on_error(items, error)
             else:
@@ -205,6 +199,23 @@ class _Worker:
         finally:
             seen["consuming_seconds"] += time.monotonic() - begun
         return passed_over
+
+
+# Both import what takes a while to import, for those whose consumers fail.
+
+
+def _log(message: str, *args: object) -> None:
+    """Log the error that is being handled."""
+    import logging
+
+    logging.getLogger(__name__).exception(message, *args, stacklevel=2)
+
+
+def _forget(frames: TracebackType | None) -> None:
+    """Let go of what the calls of an error had in their variables."""
+    import traceback
+
+    traceback.clear_frames(frames)
 
 
 def _raisable(error: BaseException, worker: int) -> Exception:

@@ -1,6 +1,5 @@
 """The queue that programs reach by name."""
 
-import asyncio
 import time
 from queue import Empty, Full
 from typing import Any, ClassVar
@@ -202,5 +201,7 @@ async def _pause(delay: float, deadline: float | None, too_late: type[Exception]
         if not left > 0:
             raise too_late
         delay = min(delay, left)
+    import asyncio  # who awaits this has it; the others needn't pay for it
+
     await asyncio.sleep(delay)
     return min(delay * 2, ASYNC_LONGEST_DELAY_SECONDS)

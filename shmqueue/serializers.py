@@ -7,8 +7,7 @@ attaches finds it by the name in the segment, or gets it along with the queue.
 
 import importlib
 import types
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "BUILT_IN",
@@ -32,8 +31,7 @@ LONGEST_NAME_BYTES = 63  # that the header has room for
 _registered: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """A serializer as it is chosen for a new queue.
 
     Attributes
