@@ -2,10 +2,18 @@ from typing import Any
 
 from typing_extensions import Buffer
 
-__all__ = ["head_of", "let_go_of_only", "rebuild", "rebuild_around", "reduce_array"]
+__all__ = [
+    "deny_writes_to_copies",
+    "head_of",
+    "let_go_of_only",
+    "rebuild",
+    "rebuild_around",
+    "reduce_array",
+]
 
 def reduce_array(array: Any) -> tuple[Any, ...]: ...
 def rebuild(payload: bytes) -> Any: ...
 def rebuild_around(head: bytes, buffer: Buffer) -> Any: ...
+def deny_writes_to_copies(items: Any, are_copies: bool) -> None: ...
 def head_of(shape: Any, dtype: Any) -> tuple[bytes, int]: ...
 def let_go_of_only(holder: list[Any], others: int = 1, keeper: Any = None) -> bool: ...

@@ -55,7 +55,10 @@ cdef struct Head:
     uint16_t text_bytes
     uint32_t items_at
 
-__all__ = ["head_of", "let_go_of_only", "rebuild", "rebuild_around", "reduce_array"]
+__all__ = [
+    "deny_writes_to_copies", "head_of", "let_go_of_only",
+    "rebuild", "rebuild_around", "reduce_array",
+]
 
 
 # -------------------------------------------------------------------------------------- numpy
@@ -484,6 +487,31 @@ def rebuild_around(bytes head not None, buffer):
     if view.readonly and not getattr(view.obj, "is_read_only", False):
         view = memoryview(bytearray(view))
     return _array(head, view.nbytes, NULL, view, 0)
+
+
+def deny_writes_to_copies(items, bint are_copies):
+    """Make arrays that lie in no memory of the queue read-only.
+
+    In one go, without a look at signals, which would leave items that were taken in nobody's hands.
+
+    Parameters
+    ----------
+    items : object or list of objects
+        Others than arrays are left as they are.
+    are_copies : bool
+        Whether all of them are, wherever they lie.
+    """
+    if type(items) is list:
+        for item in <list>items:
+            _deny_writes(item, are_copies)
+    else:
+        _deny_writes(items, are_copies)
+
+
+cdef int _deny_writes(object item, bint is_copy) except -1:
+    if is_ndarray(Py_TYPE(<PyObject *>item)) and (is_copy or item.flags.owndata):
+        item.flags.writeable = False
+    return 0
 
 
 # ---- what reservations are made of, for tests ----

@@ -385,6 +385,8 @@ cdef class Attachment:
                     shmq_sweep_after_the_dead(self.view)
                     shmq_pool_trim(self.view, 0)
                 headroom = memory.headroom_bytes()
+            if not shmq_view_is_mine(self.view):
+                self.take_seat()  # a signal's handler forked meanwhile, and this is the child
         except BaseException:
             shmq_waiter_end(self.view, waiter, True)
             raise

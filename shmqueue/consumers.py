@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from shmqueue.errors import ConsumerDiedError, GroupRemovedError, ShutDown
-from shmqueue.groups import Group
+from shmqueue.groups import Group, seconds_of
 from shmqueue.stream import Stream
 
 __all__ = ["Consumers"]
@@ -65,10 +65,21 @@ class _Saying:
 
     def __call__(self, error: BaseException, is_fatal: bool) -> None:
         try:
-            pickle.loads(pickle.dumps(error))
+            pickled = pickle.dumps(error)
         except Exception:
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        self._sender.send((error, is_fatal))
+            pickled = b""
+        # Whoever made the consumers may be gone: they go on without.
+        with contextlib.suppress(OSError):
+            self._sender.send((pickled, f"{type(error).__name__}: {error}", is_fatal))
+
+
+def _loaded(pickled: bytes, text: str) -> BaseException:
+    """Return an error that was told, or what it was, where it can't be loaded here."""
+    try:
+        error = pickle.loads(pickled)
+    except Exception:
+        error = None
+    return error if isinstance(error, BaseException) else RuntimeError(text)
 
 
 class _Task(NamedTuple):
@@ -86,6 +97,13 @@ class _Task(NamedTuple):
     def work(self, worker: int, note: Callable[[BaseException, bool], None]) -> None:
         """Consume as worker of this number; `note` is told of each error."""
         _Worker(self, worker, note).work()
+
+    def work_in_process(self, worker: int, sender: Any, inherited: list[Any]) -> None:
+        """Do so, and tell of errors by a pipe."""
+        # The other ends of pipes: with them open, none would break when who listens is gone.
+        for receiver in inherited:
+            receiver.close()
+        self.work(worker, _Saying(sender))
 
 
 class _Worker:
@@ -309,8 +327,7 @@ class Consumers:
     ) -> None:
         if workers < 1 or max_items < 1:
             raise ValueError("workers and max_items must be at least 1")
-        if not linger >= 0:
-            raise ValueError(f"linger must be seconds, 0 or more, not {linger}")
+        linger = seconds_of(linger)
         if not callable(make):
             raise TypeError(f"make must be callable, and make a consumer: {make!r} is not")
         if not callable(on_error) and on_error not in POLICIES:
@@ -320,8 +337,10 @@ class Consumers:
         self._heard = _Heard()
         self._hearing = threading.Lock()
         self._stream = stream
-        self._handle = stream.group(group, create=False)
+        options: dict[str, Any] = {"writes": writes, "copy": copy}
+        self._handle = stream.group(group, create=False, **options)
         self._handle._track()
+        self._finished = 0
         self._lag = self._handle.lag()
         self._context = multiprocessing if processes is True else processes
         self._count = workers
@@ -331,7 +350,6 @@ class Consumers:
         # So that no process waits for room in its pipe until somebody asks for errors.
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._workers: list[Any] = []
-        options = {"writes": writes, "copy": copy}
         self._task = _Task(stream, group, make, max_items, linger, on_error, options, self._words)
 
     @property
@@ -373,7 +391,11 @@ class Consumers:
         # Closed here before the next one is forked, so that the end of a process is the end of
         # what it says.
         with sender:
-            process = self._context.Process(target=self._task.work, args=(number, _Saying(sender)))
+            is_forked = self._context.get_start_method() == "fork"
+            inherited = [*self._receivers, receiver] if is_forked else []
+            process = self._context.Process(
+                target=self._task.work_in_process, args=(number, sender, inherited)
+            )
             try:
                 process.start()
             except BaseException:
@@ -412,10 +434,12 @@ class Consumers:
         self._check_started()
         wanted = self._stream._next_sequence()
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self._handle.closed or not self._handle._is_finished(wanted):
+        while not self._is_finished(wanted):
             self._hear_all()
             if not any(worker.is_alive() for worker in self._workers):
                 self.join()
+                if self._is_finished(wanted):
+                    break
                 raise RuntimeError(self._ended_early())
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"not all was consumed within {timeout:g} s")
@@ -425,7 +449,7 @@ class Consumers:
         self._hear_all()
         for number, worker in enumerate(self._workers):
             if self._context and worker.is_alive() and _is_exiting(worker.pid):
-                worker.join()
+                worker.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if not worker.is_alive():
                 self._bury(number)
         self._raise_fatal()
@@ -461,6 +485,7 @@ class Consumers:
                 raise TimeoutError(f"a consumer was still at work after {timeout:g} s")
             self._bury(number)
         self._look_at_lag()
+        self._is_finished(0)  # the last look before it is closed
         self._handle.close()
         if self._receivers:
             # Longer, for whatever else has an end of a pipe, it may go on by itself.
@@ -501,6 +526,12 @@ class Consumers:
             )
         return rows
 
+    def _is_finished(self, sequence: int) -> bool:
+        """Whether the group has finished all items before a sequence; of one closed, as it was."""
+        with contextlib.suppress(ValueError):
+            self._finished = self._handle._finished()
+        return self._finished >= sequence
+
     def _check_started(self) -> None:
         if not self._workers:
             raise RuntimeError("these consumers were not started: start() them first")
@@ -532,7 +563,8 @@ class Consumers:
         with self._hearing:
             try:
                 while not receiver.closed and receiver.poll(0):
-                    self._heard(*receiver.recv())
+                    pickled, text, is_fatal = receiver.recv()
+                    self._heard(_loaded(pickled, text), is_fatal)
             except (EOFError, OSError):  # it ended, or was killed while it said something
                 return False
         return True

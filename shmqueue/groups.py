@@ -3,7 +3,6 @@
 import contextlib
 import operator
 import os
-import sys
 import time
 from collections.abc import Iterator
 from queue import Empty
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, NoReturn, SupportsFloat
 
 from shmqueue import _groups
+from shmqueue._arrays import deny_writes_to_copies
 from shmqueue._bytes import BytesConsumer
 from shmqueue._core import Attachment
 from shmqueue._readers import Reader
@@ -21,6 +21,18 @@ __all__ = ["Group", "WritingGroup"]
 
 # Thirty years: what a wait may be given is not much more.
 LINGER_LIMIT_SECONDS = 1e9
+
+
+def seconds_of(linger: float) -> float:
+    """Return how long to wait for more items; TypeError or ValueError if that makes no sense."""
+    if not isinstance(linger, SupportsFloat):
+        raise TypeError(f"linger must be a number of seconds, not {linger!r}")
+    if not 0 <= float(linger) < LINGER_LIMIT_SECONDS:
+        raise ValueError(
+            f"linger must be seconds, 0 or more and less than {LINGER_LIMIT_SECONDS:g}, not"
+            f" {linger}"
+        )
+    return float(linger)
 
 
 class Group(BytesConsumer):
@@ -113,14 +125,7 @@ class Group(BytesConsumer):
         max_items = operator.index(max_items)
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
-        if not isinstance(linger, SupportsFloat):
-            raise TypeError(f"linger must be a number of seconds, not {linger!r}")
-        if not 0 <= float(linger) < LINGER_LIMIT_SECONDS:
-            raise ValueError(
-                f"linger must be seconds, 0 or more and less than {LINGER_LIMIT_SECONDS:g}, not"
-                f" {linger}"
-            )
-        return self._batches(max_items, float(linger))
+        return self._batches(max_items, seconds_of(linger))
 
     def _batches(self, max_items: int, linger: float) -> Iterator[list[Any]]:
         while True:
@@ -188,9 +193,9 @@ class Group(BytesConsumer):
         """From here on tell exactly what is finished, though no group comes after this one."""
         _groups.track(*self._both())
 
-    def _is_finished(self, sequence: int) -> bool:
-        """Whether all items before a sequence are."""
-        return _groups.finished(*self._both()) >= sequence
+    def _finished(self) -> int:
+        """Return the sequence before which all items are finished."""
+        return int(_groups.finished(*self._both()))
 
     # ---- looking ----
 
@@ -295,7 +300,7 @@ class WritingGroup(Group):
         self, block: bool = True, timeout: float | None = None, *, copy: bool | None = None
     ) -> Any:
         """Take the next item, as a group does; large arrays in it can be changed for others."""
-        return self._without_vain_writes(super().get(block, timeout, copy=_no_copy(copy)))
+        return self._kept_in_place(super().get(block, timeout, copy=_no_copy(copy)))
 
     def get_nowait(self) -> Any:
         """Take the next item if there is one; as ``get(block=False)``."""
@@ -310,20 +315,17 @@ class WritingGroup(Group):
         copy: bool | None = None,
     ) -> Any:
         """Take what there is, as a group does; large arrays in it can be changed for others."""
-        batch: Any = super().get_batch(max_items, block, timeout, copy=_no_copy(copy))
-        if not isinstance(batch, list):
-            return self._without_vain_writes(batch)
-        return [self._without_vain_writes(item) for item in batch]
+        return self._kept_in_place(
+            super().get_batch(max_items, block, timeout, copy=_no_copy(copy))
+        )
 
-    def _without_vain_writes(self, item: Any) -> Any:
-        """Return an item; an array that is a copy can't be written to."""
-        numpy = sys.modules.get("numpy")
-        if numpy is None or not isinstance(item, numpy.ndarray):
-            return item
-        # One that lies in place is an array of that memory; all items of one dtype are copied.
-        if item.flags.owndata or self.dtype is not None:
-            item.flags.writeable = False
-        return item
+    def _joined(self, batches: list[Any]) -> Any:
+        return self._kept_in_place(super()._joined(batches))
+
+    def _kept_in_place(self, items: Any) -> Any:
+        """Return an item, or a batch, in which an array that is a copy can't be written to."""
+        deny_writes_to_copies(items, self.dtype is not None)
+        return items
 
 
 def _no_copy(copy: bool | None) -> bool:

@@ -190,6 +190,8 @@ OSError
         """
         attachment = self._attachment
         check_name(name)
+        if writes and copy:
+            raise ValueError("writes=True is to change items in place, copy=True to get copies")
         wanted = policy_of(policy, drop_after)
         rows = self._rows()
         before = self._before(after, rows)
@@ -294,14 +296,16 @@ OSError
         return most
 
     def _to_keep(self, index: int) -> int:
-        """Return how many of the items that a group can take are the newest: one, or none yet."""
+        """Return how many of the items that a group can take are the newest: one, or none yet.
+
+        None: those that it comes after have not finished it. What is put during the look counts as
+        that, and comes through them.
+        """
         seen = _groups.row_of(self._attachment, index)
-        return int(seen is None or seen["ready"] == seen["lag"])
+        return int(seen is None or not seen["after"] or seen["ready"] == seen["lag"])
 
     def _handle(self, seen: dict[str, Any], writes: bool, copy: bool | None) -> Group:
         label = f"group {name_of(seen)!r} of {self._label()}"
-        if writes and copy:
-            raise ValueError("writes=True is to change items in place, copy=True to get copies")
         if copy is None:
             copy = self._copy and not writes
         kind = WritingGroup if writes else Group

@@ -97,7 +97,7 @@ ALLOWED = {
         "errors",
     },
     "queue": {"named", "errors"},
-    "groups": {"_bytes", "_core", "_groups", "_readers", "stats", "errors"},
+    "groups": {"_arrays", "_bytes", "_core", "_groups", "_readers", "stats", "errors"},
     "_declared": {"_groups", "groups", "stats"},
     "stream": {"_declared", "_groups", "_readers", "groups", "named", "stats"},
     "consumers": {"groups", "stream", "errors"},

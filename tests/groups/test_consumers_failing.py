@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 
-from shmqueue import Consumers, ShutDown
+from shmqueue import Consumers, ShutDown, Stream
 from shmqueue.errors import ConsumerDiedError, GroupRemovedError
 from tests.api.test_examples import EXAMPLES
 from tests.groups.test_consumers import WAYS, BadItemError, Keeping, Summing, put_all
 from tests.support import (
     LIMIT,
+    Child,
     Thread,
     await_thread_asleep,
     program_environment,
@@ -274,6 +276,11 @@ def test_draining_raises_what_a_consumer_failed_with_though_it_had_the_last_item
         consumers.join(LIMIT)
 
 
+class Quiet:
+    def consume(self, items):
+        pass
+
+
 class FailingAtLength:
     def consume(self, items):
         raise BadItemError("x" * 2000)
@@ -290,6 +297,62 @@ def test_many_errors_that_nobody_asks_for_hold_no_consumer_up(stream, processes)
             wait_until(lambda: watched.lag() == 0, "all is taken")
         consumers.drain(LIMIT)
     assert len(consumers.errors) == 300
+
+
+class FailingAtHome:
+    """Raises what only this process can load."""
+
+    def consume(self, items):
+        module = types.ModuleType("only_here")
+        module.OnlyHereError = type("OnlyHereError", (Exception,), {"__module__": "only_here"})
+        sys.modules["only_here"] = module
+        raise module.OnlyHereError("tells why")
+
+
+@process_way
+def test_an_error_that_only_its_process_can_load_is_told_in_words(stream, processes):
+    consumers = Consumers(stream, "sum", FailingAtHome, processes=processes).start()
+    stream.put(0)
+    with pytest.raises(RuntimeError, match="OnlyHereError: tells why"):
+        consumers.join(LIMIT)
+
+
+def _run_consumers_and_die(run_id, sender):
+    """Be killed once the consumers have consumed something; they go on."""
+    with Stream("stream", run_id=run_id) as stream:
+        Consumers(
+            stream, "sum", FailingAtLength, processes=True, max_items=1, on_error="skip"
+        ).start()
+        stream.put(0)
+        wait_until(lambda: stream.group("sum").lag() == 0, "an item is consumed")
+        sender.send(multiprocessing.active_children()[0].pid)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_consumers_go_on_when_whoever_made_them_is_killed(make_stream, run_id):
+    """Also with errors, of which nobody is told any more, and more than a pipe has room for."""
+    stream = make_stream(groups=["sum"])
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    with receiver, sender:
+        child = Child(fork, _run_consumers_and_die, run_id, sender)
+        assert receiver.poll(LIMIT)
+        worker = receiver.recv()
+        assert child.wait() == -signal.SIGKILL
+    try:
+        stream.put_batch(range(300), timeout=LIMIT)
+        wait_until(lambda: stream.group("sum").lag() == 0, "all is consumed")
+    finally:
+        os.kill(worker, signal.SIGKILL)  # an orphan, which the tests inherit
+        os.waitpid(worker, 0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"linger": float("inf")}, {"linger": -1}, {"writes": True, "copy": True}]
+)
+def test_what_cannot_be_is_told_before_anything_is_started(stream, options):
+    with pytest.raises(ValueError):
+        Consumers(stream, "sum", Quiet, **options)
 
 
 def test_a_batch_is_consumed_though_its_group_was_removed_meanwhile(stream):
@@ -474,6 +537,16 @@ def test_waiting_again_for_what_has_ended_changes_nothing(stream, total, process
     consumers.join(LIMIT)
     consumers.join(LIMIT)
     assert consumers.errors == []
+    consumers.drain(LIMIT)
+
+
+@way
+def test_draining_what_was_stopped_before_all_was_consumed_says_so(stream, total, processes):
+    make = functools.partial(Summing, total)
+    consumers = Consumers(stream, "sum", make, processes=processes).start()
+    consumers.stop()
+    consumers.join(LIMIT)
+    stream.put(1)
     with pytest.raises(RuntimeError, match="they were stopped"):
         consumers.drain(LIMIT)
 

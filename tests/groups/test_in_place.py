@@ -146,3 +146,22 @@ class TestBytes:
             for _ in range(2):
                 stream.put_bytes(b"y" * 100_000, timeout=LIMIT)
             assert view[:3] == b"xxx"
+
+
+class TestCopies:
+    def test_joined_from_several_batches_are_read_only_too(self, stages):
+        stream, first, _ = stages(dtype="i8")
+        stream.put_batch([1, 2, 3])
+        batches = first.batches(3, linger=LIMIT)
+        taken = first.get_batch(1)
+        stream.put(4)
+        batch = next(batches)
+        assert [*taken, *batch] == [1, 2, 3, 4]
+        with pytest.raises(ValueError, match="read-only"):
+            first._joined([taken, batch])[0] = 9
+
+    def test_are_not_asked_for_by_whoever_writes_and_no_group_is_left(self, make_stream):
+        stream = make_stream()
+        with pytest.raises(ValueError, match="copies"):
+            stream.group("new", writes=True, copy=True)
+        assert stream.groups() == []

@@ -1,9 +1,5 @@
-"""Every order of steps of the protocol, as far as small models go.
+"""Every order of steps of the protocol, as far as small models go."""
 
-The first of these tests makes all searches.
-"""
-
-import concurrent.futures
 import os
 
 import pytest
@@ -11,50 +7,35 @@ import pytest
 from tests import evidence
 from tests.models import cases, search
 
-AT_A_TIME = 2
-
 SOUND = [case for case in cases.SOUND if not case.is_long or evidence.level() == "full"]
 TWINS = cases.TWINS
 
 
 class Searches:
-    """What came of the searches; the first question to it makes all of them, two at a time.
+    """What came of the searches: each is made when its test asks for it, and once."""
 
-    Within a test, so that its limit holds for them and no process of theirs is left after it.
-    """
-
-    def __init__(self, wanted, folder_for):
-        self._wanted = wanted
+    def __init__(self, folder_for):
         self._folder_for = folder_for
-        self._found = {}
+        self.found = {}
 
     def __getitem__(self, case):
-        if not self._found:
-            folders = [self._folder_for(case.model) for case in self._wanted]
-            with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
-                outcomes = pool.map(search.search, self._wanted, folders)
-                self._found = dict(zip(self._wanted, outcomes, strict=True))
-            report(self._found)
-        return self._found[case]
+        if case not in self.found:
+            self.found[case] = search.search(case, self._folder_for(case.model))
+        return self.found[case]
 
 
 @pytest.fixture(scope="module")
-def searches(request, tmp_path_factory):
-    """Return the outcome of each search that this run of the tests asks for."""
+def searches(tmp_path_factory):
+    """Return the outcome of each search that a test asks for."""
     missing = search.missing_tool()
     if missing:
         why = f"there is no {missing} here: sh tools/get_spin.sh, or your system's package"
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)
-    wanted = [item.callspec.params["case"] for item in request.session.items if _is_ours(item)]
-    # The long ones first: so that none is left alone at the end.
-    wanted.sort(key=lambda case: not case.is_long)
-    return Searches(wanted, tmp_path_factory.mktemp)
-
-
-def _is_ours(item):
-    return getattr(item, "module", None) is not None and item.module.__name__ == __name__
+    searches = Searches(tmp_path_factory.mktemp)
+    yield searches
+    report(searches.found)
 
 
 def report(found):
