@@ -76,7 +76,12 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """Refuse other systems, and rebuild when the flags are not those of the last build."""
+    """Refuse other systems, rebuild when the flags changed since the last build, use all cores."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
     def run(self) -> None:
         if not sys.platform.startswith("linux"):
