@@ -445,13 +445,15 @@ static inline shmq_status shmq_reader_renew(const shmq_view *view, shmq_reader *
 
 /* Finishes what was taken before, if that counts. */
 static inline void shmq_reader_finish(const shmq_view *view, shmq_reader *reader) {
-  if (reader->hold != NULL && reader->epoch == view->epoch)
+  /* acquire, then the row: with this process's epoch it isn't the parent's; pairs with the release in
+   * shmq_reader_forget. */
+  if (load_acquire(&reader->epoch) == view->epoch && reader->hold != NULL)
     shmq_hold_end(reader->head, reader->hold);
 }
 
 /* By the last handle: gives the row back. */
 static inline void shmq_reader_end(const shmq_view *view, shmq_reader *reader) {
-  if (reader->hold == NULL || reader->epoch != view->epoch) return;
+  if (load_acquire(&reader->epoch) != view->epoch || reader->hold == NULL) return; /* acquire: as above */
   shmq_hold_end(reader->head, reader->hold);
   store_release(&reader->hold->tag, 0); /* release: what it held, before it is anybody's */
   reader->hold = NULL;
