@@ -1,4 +1,5 @@
 import contextlib
+import multiprocessing
 
 import pytest
 
@@ -17,3 +18,24 @@ def make_stream(run_id):
             return stream
 
         yield make
+
+
+# Of the tests of consumers
+
+
+@pytest.fixture(scope="module")
+def heap():
+    """Have multiprocessing open memory for arrays, more than the tests need: it keeps that."""
+    multiprocessing.RawArray("d", 50_000)
+
+
+@pytest.fixture
+def total(heap):
+    """Return a number that processes add to."""
+    return multiprocessing.get_context("spawn").Value("q", 0)
+
+
+@pytest.fixture
+def stream(make_stream):
+    """Return a stream with one group."""
+    return make_stream(groups=["sum"])

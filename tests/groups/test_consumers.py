@@ -15,6 +15,8 @@ from tests.support import LIMIT, wait_until
 WAYS = [False, multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")]
 way = pytest.mark.parametrize("processes", WAYS, ids=["threads", "fork", "spawn"])
 
+pytestmark = pytest.mark.usefixtures("heap")
+
 
 class BadItemError(Exception):
     pass
@@ -44,22 +46,6 @@ class Summing:
 def forget(total, items, error):
     with total.get_lock():
         total.value -= 500
-
-
-@pytest.fixture(scope="module", autouse=True)
-def heap():
-    """Have multiprocessing open memory for arrays, more than the tests need: it keeps that."""
-    multiprocessing.RawArray("d", 50_000)
-
-
-@pytest.fixture
-def total(heap):
-    return multiprocessing.get_context("spawn").Value("q", 0)
-
-
-@pytest.fixture
-def stream(make_stream):
-    return make_stream(groups=["sum"])
 
 
 def put_all(stream, count):

@@ -27,23 +27,8 @@ from tests.support import (
 )
 
 way = pytest.mark.parametrize("processes", WAYS, ids=["threads", "fork", "spawn"])
+pytestmark = pytest.mark.usefixtures("heap")
 process_way = pytest.mark.parametrize("processes", WAYS[1:], ids=["fork", "spawn"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def heap():
-    """Have multiprocessing open memory for arrays, more than the tests need: it keeps that."""
-    multiprocessing.RawArray("d", 50_000)
-
-
-@pytest.fixture
-def total(heap):
-    return multiprocessing.get_context("spawn").Value("q", 0)
-
-
-@pytest.fixture
-def stream(make_stream):
-    return make_stream(groups=["sum"])
 
 
 class Doing:
