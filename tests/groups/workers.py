@@ -78,12 +78,12 @@ def put_large_beside_a_dead_subscriber(run_id, count):
     resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
     with Stream("stream", run_id=run_id, create=True, capacity=100, groups=["g"]) as stream:
         try:
+            group, seen = stream.group("g"), []  # before: who joins clears up after the dead
             child = os.fork()
             if child == 0:
                 stream.subscribe()
                 os.kill(os.getpid(), signal.SIGKILL)
             os.waitpid(child, 0)
-            group, seen = stream.group("g"), []
             for number in range(count):
                 stream.put(bytes([number]) * (1 << 20), timeout=LIMIT)
                 seen.append(group.get(timeout=LIMIT)[0])
