@@ -401,18 +401,25 @@ static inline shmq_status shmq_await_room(shmq_view *view, shmq_waiter *waiter) 
   }
 }
 
-/* If all writers of the stream have finished: shuts it. 1 if that was done, or is another's to do. */
+/* If all writers of the stream have finished: shuts it. 1 if that was done; 0 if there is a writer, or
+ * another has the tail's word. */
 static inline int shmq_end_written(const shmq_view *view) {
   shmq_end *tail = shmq_tail(view);
   uint64_t begun;
-  if (!shmq_all_written(view, &begun)) return 0;
-  if (!shmq_end_try_acquire(view, tail) &&
-      !(shmq_end_evict_dead(view, tail) && shmq_end_try_acquire(view, tail)))
-    return 0;
-  int is_shut = shmq_shut_written(view, begun);
-  shmq_end_release(tail);
-  if (is_shut) shmq_stream_ring_all(view);
-  return 1;
+  while (shmq_all_written(view, &begun)) {
+    if (!shmq_end_try_acquire(view, tail) &&
+        !(shmq_end_evict_dead(view, tail) && shmq_end_try_acquire(view, tail)))
+      return 0;
+    int is_shut = shmq_shut_written(view, begun);
+    shmq_end_release(tail);
+    if (is_shut) {
+      shmq_stream_ring_all(view);
+      return 1;
+    }
+    /* A writer came meanwhile. If it has finished, too, it may have met the word in our hands, and so
+     * may who waits: then nobody else looks again. */
+  }
+  return 0;
 }
 
 /* After an attempt to take from a group answered EMPTY: the end to wait for; or NULL, when the stream has

@@ -8,7 +8,8 @@
  *   -                  shut                the end, for good
  *
  * Registering and shutting go under the tail's owner word, so nobody registers with a stream that
- * another is shutting: who shuts has seen as many finished as have begun. Killed anywhere: a dead tag, which the next consumer that waits notices.
+ * another is shutting: who shuts has seen as many finished as have begun. Killed anywhere: a dead tag,
+ * which the next consumer that waits notices.
  */
 #ifndef SHMQ_WRITERS_H
 #define SHMQ_WRITERS_H

@@ -390,6 +390,15 @@ TWINS = {
     "stream-ended-in-silence": _twin(
         Run("stream-written-shared"),
         "a wake-up was lost",
-        ("wait.h", "  if (is_shut) shmq_stream_ring_all(view);\n", ""),
+        ("wait.h", "      shmq_stream_ring_all(view);\n      return 1;\n", "      return 1;\n"),
+    ),
+    "stream-no-second-look-at-the-writers": _twin(
+        Run("stream-nothing-written", preemptions=4),
+        "a wake-up was lost",
+        (
+            "wait.h",
+            "      shmq_stream_ring_all(view);\n      return 1;\n    }\n",
+            "      shmq_stream_ring_all(view);\n    }\n    return 1;\n",
+        ),
     ),
 }

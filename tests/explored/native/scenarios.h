@@ -176,6 +176,11 @@ static void write_one(void) {
   ex_finish_writing(writer);
 }
 
+static void write_nothing(void) {
+  const uint32_t writer = ex_begin_writing();
+  if (writer != SHMQ_MAX_WRITERS) ex_finish_writing(writer);
+}
+
 /* Bits of actors. */
 enum { A = 1, B = 2, C = 4 };
 
@@ -309,6 +314,9 @@ static const ex_scenario scenarios[] = {
      .flags = STREAM | STATES_CHANGE, .group_count = 1, .reads = {0, 1, 1}},
     {"stream-writers", "two writers finish", 2, {write_one, write_one, get_until_the_end},
      .putters = A | B, .flags = STREAM | STATES_CHANGE, .group_count = 1, .reads = {0, 0, 1}},
+    {"stream-nothing-written", "two writers write nothing and finish", 2,
+     {write_nothing, write_nothing, get_until_the_end}, .flags = STREAM | STATES_CHANGE,
+     .group_count = 1, .reads = {0, 0, 1}},
     {"stream-shutdown", "shut down while two groups wait", 2,
      {shut_down, get_until_the_end, get_until_the_end}, .flags = STREAM | STATES_CHANGE,
      .group_count = 2, .reads = {0, 1, 2}},
