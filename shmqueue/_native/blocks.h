@@ -134,7 +134,8 @@ static inline void shmq_block_queue(const shmq_view *view, uint32_t index, uint6
   store_release(&view->blocks[index].state, view->tag | SHMQ_BLOCK_QUEUED);
 }
 
-/* By the head's owner, before it moves the head past the slot. */
+/* By the head's owner, before it moves the head past the slot; or by the tail's, who gives up a batch that it
+ * had not committed: then nothing needs an order, since a sweep frees neither of what is ours. */
 static inline void shmq_block_hold(const shmq_view *view, uint32_t index) {
   /* relaxed: the commit of head orders it before a sweep that finds the slot passed. */
   store_relaxed(&view->blocks[index].state, view->tag | SHMQ_BLOCK_HELD);

@@ -25,7 +25,7 @@ static inline void shmq_done_ring(const shmq_view *view) {
 
 /* Is it all done, or was it at a moment when at least `target` items had been put? */
 static inline int shmq_was_done(const shmq_view *view, uint64_t target) {
-  /* acquire: pairs with the release store in shmq_tasks_done. */
+  /* acquire: pairs with the CAS in shmq_tasks_done. */
   return shmq_all_done(view) ||
          (int64_t)(load_acquire(&shmq_done(view)->high_water_mark) - target) >= 0;
 }
@@ -47,9 +47,13 @@ static inline int shmq_tasks_done(const shmq_view *view, uint64_t count) {
     /* acq_rel: what was done before the count, for those who join. */
   } while (!cas_acq_rel(&done->sequence, &seen, seen + count));
   if (shmq_all_done(view)) {
-    /* release: pairs with shmq_was_done: who joins returns at the first moment at which all was done,
-     * even if more was put before it woke. */
-    store_release(&done->high_water_mark, seen + count);
+    /* acq_rel: pairs with shmq_was_done: who joins returns at the first moment at which all was done,
+     * even if more was put before it woke. Only ever raised: another may have done more meanwhile.
+     * relaxed: the CAS looks again. */
+    uint64_t mark = load_relaxed(&done->high_water_mark);
+    while ((int64_t)(seen + count - mark) > 0 &&
+           !cas_acq_rel(&done->high_water_mark, &mark, seen + count)) {
+    }
     shmq_done_ring(view);
   }
   return 1;

@@ -422,6 +422,8 @@ static inline void shmq_reader_forget(shmq_reader *reader, const shmq_view *view
   store_relaxed(&reader->hold, NULL);
   store_relaxed(&reader->pinner, SHMQ_NO_PINNER);
   shmq_cursor_forget(&reader->cursor);
+  /* As if nobody came after it, until it has a row of its own: without one it takes nothing. */
+  reader->state &= ~(uint32_t)SHMQ_END_FOLLOWED;
   store_release(&reader->epoch, view->epoch); /* release: nothing of the parent's is seen with it */
 }
 

@@ -14,6 +14,7 @@ typedef struct {
   uint32_t may_open;  /* if there is none of that name */
   uint32_t index;     /* the group, when there is one */
   uint32_t is_new;
+  uint32_t state;     /* of one that is new: as it was opened */
   uint64_t oldest;    /* what there is to begin with, when that was asked for in vain */
   uint64_t newest;
 } shmq_join_wish;
@@ -95,6 +96,8 @@ static inline shmq_status shmq_join_group(shmq_view *view, shmq_join_wish *wish,
       }
       status = shmq_group_open(view, group, &wish->index, &busy);
       wish->is_new = status == SHMQ_OK;
+      if (wish->is_new) /* relaxed: under the word that its opening went under */
+        wish->state = load_relaxed(&shmq_group_head(view, wish->index)->state);
     }
     shmq_floor_release(view, gone);
     if (wish->is_new) shmq_group_ring(view, wish->index);

@@ -15,12 +15,16 @@
  *   loan                 block     memory                     before a fork   in the child
  *   held, not lent       ours      not used by objects        unchanged       not its own
  *   view                 ours      the block                  -> private      (private)
- *   draft, being filled  ours      the block                  unchanged       -> private, not its own
+ *   view of a stage      ours      the block                  copied          -> the copy, not its own
+ *     that writes
+ *   draft, being filled  ours      the block                  copied          -> the copy, not its own
  *   private              none      anonymous, at the same     unchanged       unchanged
  *                                  addresses
  *
  * No write of another thread is lost on the way: a write before the page was copied is in the copy,
- * one after it goes there. The block of a view that became private is free at once. When the last
+ * one after it goes there. What is to be seen by others, a draft or what a stage writes, stays the
+ * parent's and in its block: the child gets a copy that was made before the fork, since the parent may give
+ * the block to others before the child has run at all. The block of a view that became private is free at once. When the last
  * object drops private memory, the pool is mapped there again; until then no block that lies there is
  * lent by this process (in a child, its parent's blocks live on).
  *
@@ -59,6 +63,7 @@ typedef struct shmq_loan {
   uint32_t is_counted; /* in viewed_bytes and viewed_blocks */
   uint32_t pinner;     /* of a stream's block, which is pinned, not held; or SHMQ_NO_PINNER */
   uint32_t is_written; /* pinned, and changed in place for those who come after: stays, before a fork */
+  void *copy;          /* during a fork, of what stays: for the child */
 } shmq_loan;
 
 /* Guards the list and the records; never held across a call into Python. */
@@ -116,19 +121,26 @@ static inline int shmq_loan_remap(shmq_loan *loan, int now) {
   return 1;
 }
 
-/* The same where the file can't be reached any more: copies it to anonymous memory and moves that
- * there. What another thread wrote meanwhile would be lost: for a child, which has one. */
-static inline void shmq_loan_copy_away(shmq_loan *loan) {
-  uint8_t *memory = shmq_loan_memory(loan);
+/* A copy in anonymous memory, or NULL where there is none for it. */
+static inline void *shmq_loan_copy(const shmq_loan *loan) {
   void *copy = mmap(NULL, loan->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (copy == MAP_FAILED) return;
-  memcpy(copy, memory, loan->bytes);
-  if (mremap(copy, loan->bytes, loan->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, memory) == MAP_FAILED) {
+  if (copy == MAP_FAILED) return NULL;
+  memcpy(copy, shmq_loan_memory(loan), loan->bytes);
+  return copy;
+}
+
+/* Moves a copy to where the loan's memory is: nonzero if that worked. What another thread wrote since it
+ * was made is lost: for a child, which has one. */
+static inline int shmq_loan_replace(shmq_loan *loan, void *copy) {
+  if (copy == NULL) return 0;
+  if (mremap(copy, loan->bytes, loan->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, shmq_loan_memory(loan)) ==
+      MAP_FAILED) {
     munmap(copy, loan->bytes);
-    return;
+    return 0;
   }
+  if (!loan->is_remapped) loan->view->remapped_loans++;
   loan->is_remapped = 1;
-  loan->view->remapped_loans++;
+  return 1;
 }
 
 /* Does memory of this process that is not the pool's any more lie there? Under the lock. */
@@ -257,18 +269,29 @@ static inline void shmq_loan_keep(shmq_loan *loan) {
  * block is held until the parent drops it. The child tries again, for what it sees from then on. */
 static void shmq_loans_before_fork(void) {
   pthread_mutex_lock(&shmq_loans_lock);
-  for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next)
-    if (loan->is_lent && !loan->is_draft && !loan->is_written && shmq_loan_is_ours(loan) &&
-        shmq_loan_remap(loan, 1))
+  for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next) {
+    if (!loan->is_lent || !shmq_loan_is_ours(loan)) continue;
+    if (loan->is_draft || loan->is_written)
+      loan->copy = shmq_loan_copy(loan);
+    else if (shmq_loan_remap(loan, 1))
       shmq_loan_free_block(loan);
+  }
 }
 
-static void shmq_loans_after_fork_in_parent(void) { pthread_mutex_unlock(&shmq_loans_lock); }
+static void shmq_loans_after_fork_in_parent(void) {
+  for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next) {
+    if (loan->copy != NULL) munmap(loan->copy, loan->bytes);
+    loan->copy = NULL;
+  }
+  pthread_mutex_unlock(&shmq_loans_lock);
+}
 
 static void shmq_loans_after_fork_in_child(void) {
   for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next) {
     if (loan->block == SHMQ_NO_BLOCK) continue;
-    if (loan->is_lent && !shmq_loan_remap(loan, 0)) shmq_loan_copy_away(loan);
+    if (loan->is_lent && !shmq_loan_replace(loan, loan->copy) && !shmq_loan_remap(loan, 0))
+      shmq_loan_replace(loan, shmq_loan_copy(loan)); /* the file can't be reached any more */
+    loan->copy = NULL;
     loan->block = SHMQ_NO_BLOCK;
     loan->is_counted = 0;
   }

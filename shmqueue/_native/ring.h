@@ -148,6 +148,10 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_put_in(
                                             &cursor->room_end, &cursor->gate_sequence, growth);
         if (status != SHMQ_OK) {
           cursor->next_slot = NULL; /* no place is this one: the room that was found is not kept */
+          /* No slot refers to their blocks: who put them has them again, to put or to free. */
+          for (uint64_t done = 0; done < i; done++)
+            if (records[done].flags & SHMQ_SLOT_IN_BLOCK)
+              shmq_block_hold(view, ((const shmq_block_ref *)records[done].data)->block);
           shmq_end_release(tail);
           /* For the rest of the batch at once: each attempt begins with its first item. */
           while (status == SHMQ_GROW && ++i < count)

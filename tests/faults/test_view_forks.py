@@ -8,7 +8,7 @@ import threading
 import numpy
 import pytest
 
-from shmqueue import SharedMemoryQueue
+from shmqueue import SharedMemoryQueue, Stream
 from tests import views
 from tests.support import LIMIT, Thread
 from tests.views import is_numbered, lies_in, numbered, used_bytes
@@ -422,3 +422,63 @@ class TestReservations:
         run_child(child)()
         reservation.commit()
         assert queue.get() == b"p" * 100_000
+
+
+@pytest.fixture
+def stages(run_id):
+    """Return a stream, the stage of it that writes, and the one after that."""
+    groups = {"first": {}, "second": {"after": "first"}}
+    with Stream("stream", run_id=run_id, create=True, capacity=2, groups=groups) as stream:
+        with stream.group("first", writes=True) as first, stream.group("second") as second:
+            yield stream, first, second
+        stream.unlink()
+
+
+class TestWhatOthersAreToSee:
+    def test_what_a_stage_writes_is_the_parents_and_the_child_has_a_copy(
+        self, stages, run_child, turns
+    ):
+        stream, first, second = stages
+        stream.put(numpy.zeros(MEGABYTE, "u1"))
+        arrays = [first.get()]
+        arrays[0][:] = 7
+
+        def child():
+            turns.hear()
+            assert arrays[0].min() == arrays[0].max() == 7
+            arrays[0][:] = 1
+            turns.say()
+
+        wait = run_child(child)
+        arrays[0][:] = 8
+        arrays.clear()
+        first.done()
+        # Its block is used by others, for all that the child knows.
+        for number in range(20, 30):
+            assert second.get(timeout=LIMIT).max() == (8 if number == 20 else number - 1)
+            gc.collect()
+            stream.put(numpy.full(MEGABYTE, number, "u1"), timeout=LIMIT)
+            first.get(timeout=LIMIT)
+            first.done()
+        turns.swap()
+        wait()
+        assert second.get(timeout=LIMIT).min() == 29
+
+    def test_what_is_being_reserved_is_the_parents_and_the_child_has_a_copy(
+        self, queue, run_child, turns
+    ):
+        with queue.reserve_array(MEGABYTE, "u1") as array:
+            array[:] = 7
+
+            def child():
+                turns.hear()
+                assert array.min() == array.max() == 7
+                array[:] = 1
+                turns.say()
+
+            wait = run_child(child)
+            array[:] = 8
+            turns.swap()
+            wait()
+        got = queue.get()
+        assert got.min() == got.max() == 8

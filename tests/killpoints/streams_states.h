@@ -192,6 +192,13 @@ static void build_dead_subscriber(scene *of) {
   add_blocks(of);
   take(of, FIRST_GROUP, SMALL_RING);
 }
+/* There is room in the ring, and no memory but for what only the dead one has not taken. */
+static void build_dead_subscriber_no_memory(scene *of) {
+  open_first(of);
+  die_of(of, 0, subscribe_and_die);
+  for (uint32_t i = 0; i < SMALL_RING - 1; i++) add(of, POOL_PAGES / (SMALL_RING - 1) * SHMQ_PAGE);
+  take(of, FIRST_GROUP, SMALL_RING - 1);
+}
 static void build_subscriber_alone(scene *of) {
   die_of(of, 0, subscribe_and_die);
   add_several(of, 3);
@@ -345,6 +352,8 @@ static const state stream_states[] = {
      "follow follow_batch get get_more finish put put_batch attach sweep remove_second open_after"},
     {"dead_subscriber", STREAM, SMALL_RING, 0, NOBODY, build_dead_subscriber,
      PUTS " reserve get open subscribe unsubscribe attach sweep raise give_back"},
+    {"dead_subscriber_no_memory", STREAM, SMALL_RING, 0, NOBODY, build_dead_subscriber_no_memory,
+     "put put_mixed put_block put_large reserve get subscribe sweep raise give_back"},
     {"subscriber_alone", STREAM | DROPPING, SMALL_RING, 0, NOBODY, build_subscriber_alone,
      "put put_batch open subscribe get_subscribed sweep raise"},
     {"half_opened", STREAM, SMALL_RING, 0, NOBODY, build_half_opened,

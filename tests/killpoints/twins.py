@@ -308,6 +308,17 @@ STREAM_TWINS = [
         ("stream", "dead_subscriber", "put"),
     ),
     Twin(
+        "a dead subscriber keeps the memory of large items",
+        "floor.h",
+        (
+            (
+                "         for_want_of_memory && shmq_group_bury(view, slowest)) {\n",
+                "         for_want_of_memory && 0) {\n",
+            ),
+        ),
+        ("stream", "dead_subscriber_no_memory", "put_large"),
+    ),
+    Twin(
         "the head of a group moves before it says how many items were lost to it",
         "ring.h",
         (
