@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from typing import Any
 
 from shmqueue.doctor import count, fix, look, look_at_named, look_at_unnamed, remove_orphan, size
@@ -60,7 +61,9 @@ def check_up(
 
 def _printable(line: str) -> str:
     """Return a line without what a name could do to a terminal, or what can't be encoded for it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    encoding = sys.stdout.encoding or "utf-8"  # what is no file has none
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return printable.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _treated(told: dict[str, Any], repairs: bool, removes_orphans: bool) -> dict[str, Any]:

@@ -210,16 +210,22 @@ def look_at_unnamed() -> list[dict[str, Any]]:
 
 
 def _memory_files(pid: int) -> list[str]:
-    folder = f"/proc/{pid}/fd"
     paths = []
-    try:
-        for number in os.listdir(folder):
-            path = f"{folder}/{number}"
+    for path in _descriptors(pid):
+        try:
             if os.readlink(path) == MEMORY_FILE and stat.S_ISREG(os.stat(path).st_mode):
                 paths.append(path)
-    except OSError:
-        pass  # gone, or another user's
+        except OSError:
+            continue  # closed since: the others may be open
     return paths
+
+
+def _descriptors(pid: int) -> list[str]:
+    folder = f"/proc/{pid}/fd"
+    try:
+        return [f"{folder}/{number}" for number in os.listdir(folder)]
+    except OSError:
+        return []  # gone, or another user's
 
 
 # ---- clearing up ---------------------------------------------------------------------------------
@@ -302,12 +308,12 @@ def _pids() -> list[int]:
 
 def _inodes_of(pid: int) -> set[tuple[int, int]]:
     found = set()
-    try:
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            status = os.stat(f"/proc/{pid}/fd/{number}")
-            found.add((status.st_dev, status.st_ino))
-    except OSError:
-        pass  # gone, or another user's
+    for path in _descriptors(pid):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue  # closed since: the others may be open
+        found.add((status.st_dev, status.st_ino))
     return found
 
 

@@ -48,6 +48,12 @@ def _view_and_die(queue):
 
 
 @pytest.fixture
+def lower():
+    """Return a descriptor below those to come: closed, it is the one that a listing of them has."""
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+@pytest.fixture
 def dead_viewer(queue, forks):
     """Return the pid of a process that died with an array of the queue in its hands."""
     queue.put(ARRAY)
@@ -186,6 +192,13 @@ class TestLooking:
         (told,) = [one for one in doctor.look_at_unnamed() if one["inode"] == inode]
         assert told["pids"] == [os.getpid()]
         assert (told["state"], told["items"], told["capacity"]) == ("in use", 5, unnamed.UNBOUNDED)
+
+    def test_a_descriptor_that_closes_meanwhile_hides_no_unnamed_queue(self, lower, make):
+        mine = make()
+        os.close(lower)
+        inode = mine._attachment.inode
+        (told,) = [one for one in doctor.look_at_unnamed() if one["inode"] == inode]
+        assert told["pids"] == [os.getpid()]
 
 
 class TestWhatIsNoQueue:
@@ -446,6 +459,14 @@ class TestOrphans:
         assert doctor.look(path)["items"] == 1
         turns.close()
 
+    def test_a_descriptor_that_closes_meanwhile_hides_no_other(self, orphan, lower):
+        fd = os.open(orphan, os.O_RDONLY)
+        os.close(lower)
+        said = doctor.remove_orphan(doctor.look(orphan))
+        os.close(fd)
+        assert said == [f"left alone: process {os.getpid()} has a descriptor of it"]
+        assert os.path.exists(orphan)
+
     def test_one_that_got_items_since_is_left(self, create, run_id):
         create("growing").close()
         path = segment.path_of("growing", run_id)
@@ -597,6 +618,17 @@ class TestTheCommand:
         assert shown.stderr == b""
         (line,) = [line for line in shown.stdout.splitlines() if run_id.encode() in line][:1]
         assert b"\\udcff\\x1b[31m\\n" in line
+
+    def test_a_name_that_cannot_be_encoded_is_told_all_the_same(self, create, run_id):
+        create("é€")
+        shown = subprocess.run(
+            [sys.executable, "-m", "shmqueue", "doctor", "é€", "--run-id", run_id],
+            env=support.program_environment() | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            timeout=LIMIT,
+        )
+        assert (shown.returncode, shown.stderr) == (0, b"")
+        assert shown.stdout.startswith(rb"'\xe9\u20ac' (run_id ")
 
     def test_it_removes_orphans_only_when_asked(self, create):
         queue = create("orphan")
