@@ -7,8 +7,10 @@ EXTRAS ?= dev
 PYTHONS ?= 3.10 3.11 3.12 3.13
 # Workers at a time in `make compat`; mostly they wait.
 COMPAT_JOBS ?= 2
-# Tests at a time in `make test` and `make faults`: many of them wait. 1: one after the other.
+# Tests at a time in `make test`: many of them wait. 1: one after the other.
 TEST_JOBS ?= 2
+# Files of tests at a time in `make faults`: most wait for processes of their own.
+FAULT_JOBS ?= 3
 # How long `make soak` takes; ARGS="--seed N" repeats a run.
 SOAK_SECONDS ?= 600
 
@@ -74,10 +76,10 @@ build: $(READY) ## compile the extension modules in place
 demo: $(READY) ## the queue at its main job, on real input
 	$(PY) -m shmqueue demo
 
-at_a_time = $(if $(filter-out 0 1,$(TEST_JOBS)),-n $(TEST_JOBS) --dist $(1))
+at_a_time = $(if $(filter-out 0 1,$(1)),-n $(1) --dist $(2))
 
 test: $(READY) ## the test suite, TEST_JOBS tests at a time
-	$(PY) -m pytest $(call at_a_time,worksteal) $(ARGS)
+	$(PY) -m pytest $(call at_a_time,$(TEST_JOBS),worksteal) $(ARGS)
 
 test-all: ## the test suite on each Python of PYTHONS that is here
 	@failed=; left_out=; \
@@ -103,7 +105,7 @@ REPORTS := docs/reports
 # A file's tests stay together: their figures are added up.
 faults: $(READY) ## every fault test at full size, in less than ten minutes
 	SHMQUEUE_FAULTS=full SHMQUEUE_REPORTS=$(REPORTS) $(PY) -m pytest \
-	    $(call at_a_time,loadfile) $(FAULT_TESTS) $(ARGS)
+	    $(call at_a_time,$(FAULT_JOBS),loadfile) $(FAULT_TESTS) $(ARGS)
 
 killpoints: $(READY) ## kill one at every instruction of every operation, from every state
 	$(PY) -m tests.killpoints --singles --reports $(REPORTS) $(ARGS)

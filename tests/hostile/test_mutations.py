@@ -31,7 +31,7 @@ def carry_out():
 
 @pytest.mark.watchdog(300)
 def test_a_mutated_segment_gives_errors_or_results(carry_out):
-    account = carry_out(evidence.scaled(4000, 50_000))
+    account = carry_out(evidence.scaled(4000, 10_000))
     # The mutations hurt: many are refused at once, many more are noticed later.
     assert account["refused"] > account["trials"] / 100
     assert account["noticed"] > account["trials"] / 10

@@ -36,6 +36,7 @@ STREAMS = [
     *("group", "waiting", "gated", "taken", "taken_large", "large", "two"),
     *("lagging", "lagging_second", "late", "patient"),
     *("pipeline", "pipeline_large", "followed", "dead_holder", "dead_subscriber"),
+    "dead_subscriber_no_memory",
     *("half_opened", "half_removed", "half_raised", "half_raised_lagging"),
     *("stale_floor", "stale_group", "stale_stream", "outlived_stream", "half_put_stream"),
     *("pinned", "viewed", "hoarded_stream", "written", "all_written", "writing", "ended"),
@@ -50,12 +51,17 @@ STARTS = [
 ]
 
 # Who is killed between two changes of shared memory leaves the same behind: so once for each, in
-# all ways; and beside that at instructions evenly spread. `make killpoints` goes through them all.
-FULL = [{"every": "change", "ways": 4}, {"every": "instruction", "trials": 100}]
-LEVELS = {"commit": [{"every": "change"}], "full": FULL}
+# two ways; and beside that at instructions evenly spread. `make killpoints` goes through them all.
+LEVELS = {
+    "commit": [{"every": "change"}],
+    "full": [{"every": "change", "ways": 2}, {"every": "instruction", "trials": 50}],
+}
 # Of streams there are too many for every commit: some of the changes, others in each operation, and
 # of those from each state every second one.
-LEVELS_OF_STREAMS = {"commit": [{"every": "change", "trials": 8}], "full": FULL}
+LEVELS_OF_STREAMS = {
+    "commit": [{"every": "change", "trials": 8}],
+    "full": [{"every": "change"}, {"every": "instruction", "trials": 25}],
+}
 
 
 def run_each(program, kind, runs, **options):
