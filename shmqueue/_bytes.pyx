@@ -10,9 +10,10 @@ from libc.string cimport memcpy
 from shmqueue._blocks cimport Loan, copy_of_loan
 from shmqueue._buffers cimport copy_unlocked, is_only_a_variables
 from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, is_of_objects
-from shmqueue._consumer cimport Consumer, raise_kept, reader_at
+from shmqueue._consumer cimport Consumer, reader_at
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
+from shmqueue._kept cimport raise_kept
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_taken
 from shmqueue._readers cimport Reader
 
@@ -80,7 +81,7 @@ cdef class BytesConsumer(Consumer):
         Raises
         ------
         TypeError
-            If the item is not bytes; it stays, for the next `get`.
+            If the item is not bytes; this handle keeps it, for its next `get`.
         queue.Empty, ValueError, CorruptItemError
             As in `get`.
         """
@@ -109,8 +110,8 @@ cdef class BytesConsumer(Consumer):
         ValueError
             If the item is larger than the buffer; it stays, for the next `get`.
         TypeError
-            If the item is not bytes; it stays as well, though it may have been copied out before.
-            Or if the buffer can't be written.
+            If the item is not bytes; this handle keeps it, for its next `get`, though it may have
+            been copied out before. Or if the buffer can't be written.
         queue.Empty, CorruptItemError
             As in `get`.
         """
@@ -148,7 +149,7 @@ cdef class BytesConsumer(Consumer):
         Raises
         ------
         TypeError
-            If the item is not bytes; it stays, for the next `get`.
+            If the item is not bytes; this handle keeps it, for its next `get`.
         queue.Empty, ValueError, CorruptItemError
             As in `get`.
         """
@@ -156,15 +157,19 @@ cdef class BytesConsumer(Consumer):
         cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
         cdef bint is_copied = True
+        attachment.see_to_views()  # before an item is taken: it runs code that can be interrupted
         payload = self._next_bytes(attachment, reader, deadline_ns_of(block, timeout))
         if type(payload) is Loan:
-            attachment.see_to_views()
             is_copied = not (<Loan>payload).lend()
             (<Loan>payload).count(not is_copied)
             if is_copied:
                 payload = self._copied(attachment, payload)
         if is_copied and reader is None:
-            payload = bytearray(payload)
+            try:
+                payload = bytearray(payload)
+            except MemoryError:
+                self._keep_first(attachment, (KIND_BYTES, payload))
+                raise
         item.view = memoryview(payload)
         return item
 

@@ -1,6 +1,6 @@
 """What other extension modules cimport: the class that all handles derive from."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from shmqueue._core cimport Attachment
 from shmqueue._protocol cimport shmq_handle, shmq_reader, shmq_taken
@@ -9,8 +9,6 @@ from shmqueue._readers cimport Reader
 
 cdef enum:
     BATCH_CHUNK = 1024  # items taken at once, at most
-
-cdef int raise_kept(tuple kept) except -1
 
 
 cdef inline shmq_reader *reader_at(Reader reader) noexcept:
@@ -53,6 +51,8 @@ cdef class Consumer:
     cdef Attachment _open(self)
     cdef int _raise_closed(self) except -1
     cdef object _get(self, uint64_t deadline_ns, bint copy)
+    cdef object _load_or_keep(self, Attachment attachment, const shmq_taken *taken,
+                              const uint8_t *data)
     cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
                            uint64_t deadline_ns)
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,

@@ -2,17 +2,9 @@
 """Objects out of the ring: what every handle has that takes items.
 
 An item is decoded after the head was moved: no call into Python ever happens while an owner word is
-held. What was taken and could not be delivered is kept for the next call, in `pending`; each entry
-is one item:
-
-    (kind, payload)         bytes, or a `Loan`
-    (kind, payload, error)  it failed behind good items with this error, or with None: it is tried
-                            once more, as the first item of a call, so that it harms no other
-    (0, error)              what it failed with; it is gone
-    (0, _Made)              the item itself, of a call that raised
-
-The list is read and changed by `_pop_pending`, `_keep_all` and `_count_pending` alone, in critical
-sections in which no code of anybody else runs.
+held. What was taken and could not be delivered is kept for the next call, in `pending`: _kept.pyx
+says in which form. The list is read and changed by `_pop_pending`, `_keep_all` and `_count_pending`
+alone, in critical sections in which no code of anybody else runs.
 """
 
 from queue import Empty
@@ -28,12 +20,14 @@ from shmqueue._blocks cimport Loan, open_loan
 from shmqueue._codec cimport (
     KIND_ARRAY,
     KIND_BYTES,
+    KIND_PICKLE,
     POLICY_BYTES,
     POLICY_MULTIPROCESSING,
     decode,
 )
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
+from shmqueue._kept cimport Made, raise_kept, to_keep, to_retry
 from shmqueue._readers cimport Reader
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
@@ -63,14 +57,6 @@ _STRATEGIES = {"block": SHMQ_WAIT_BLOCK, "spin": SHMQ_WAIT_SPIN, "yield": SHMQ_W
 cdef enum:
     SCRATCH_BYTES = 16384        # on the stack: most items are decoded from here
     BATCH_SCRATCH_BYTES = 65536  # on the heap, for many items taken at once
-
-
-@cython.final
-@cython.internal
-cdef class _Made:
-    """An item that is made already: a call that raised had it in hand."""
-
-    cdef object item
 
 
 cdef class Consumer:
@@ -194,12 +180,27 @@ cdef class Consumer:
         if self.loads is not None:
             if self.policy == POLICY_BYTES and taken.kind != KIND_BYTES:
                 self._raise_not_bytes(taken.kind)
-            return self._loaded(taken.kind, decode(taken.kind, <const char *>scratch, taken.length))
+            return self._load_or_keep(attachment, &taken, scratch)
         if taken.kind == KIND_BYTES:  # spares the cheapest kind the call into another module
             return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
         if self.policy == POLICY_BYTES:
             self._raise_not_bytes(taken.kind)
+        if taken.kind == KIND_PICKLE:
+            return self._load_or_keep(attachment, &taken, scratch)
         return decode(taken.kind, <const char *>scratch, taken.length)
+
+    cdef object _load_or_keep(self, Attachment attachment, const shmq_taken *taken,
+                              const uint8_t *data):
+        """Make what came in a slot, by code that can be interrupted: the next get tries again."""
+        cdef tuple again
+        try:
+            item = decode(taken.kind, <const char *>data, taken.length)
+            return item if self.loads is None else self._loaded(taken.kind, item)
+        except BaseException as error:
+            again = to_retry(error, (taken.kind, (<const char *>data)[: taken.length]))
+            if again is not None:
+                self._keep_first(attachment, again)
+            raise
 
     cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
                            uint64_t deadline_ns):
@@ -310,23 +311,58 @@ cdef class Consumer:
             free(taken)
         return items
 
-    def _get_more(self, max_items, timeout):
-        """As `get_batch`, but what was got before is not finished by it."""
+    def _add_more(self, list batches not None, max_items, timeout):
+        """Add a batch to those that were got, which are not finished by it; an error is kept."""
         cdef Reader reader = self._open_reader()
-        set_takes_more(reader, True)
+        cdef Attachment attachment = None
         try:
-            return self.get_batch(max_items, True, timeout)
+            attachment = self._open()
+            set_takes_more(reader, True)
+            # Here, so that no signal is looked at while nobody has them.
+            batches.append(self.get_batch(max_items, True, timeout))
+        except (Empty, ShutDown):
+            return False
+        except Exception as error:
+            # For want of memory the item itself may be gone. None: it is closed.
+            if isinstance(error, MemoryError) or not self._is_found_out_again(error):
+                if attachment is not None:
+                    self._keep_first(attachment, (0, error))
+            return False
         finally:
             set_takes_more(reader, False)
+        return True
+
+    def _keep_batches(self, list batches not None):
+        """Keep batches that were got for the next calls, before all else, unless it is closed."""
+        cdef Attachment attachment
+        cdef list kept = []
+        cdef Py_ssize_t i, size = 0 if self.item_type is None else self.item_type.item_bytes
+        for batch in batches:
+            if self.item_type is None:
+                kept += self._all_made(batch)
+            else:
+                data = batch.tobytes() if hasattr(batch, "tobytes") else bytes(batch)
+                kept += [(KIND_BYTES, data[i : i + size]) for i in range(0, len(data), size)]
+        with cython.critical_section(self):
+            attachment = self.attachment
+        if attachment is not None:
+            self._keep_all(attachment, kept, True)
+
+    def _drop_kept(self, Py_ssize_t keep):
+        """Drop what is kept but for the newest `keep`; return how many were dropped."""
+        cdef Attachment attachment = self._open()
+        cdef Py_ssize_t dropped = 0
+        while self._count_pending(attachment) > keep and self._pop_pending(attachment) is not None:
+            dropped += 1
+        return dropped
 
     def _joined(self, list batches not None):
-        """Return several batches as one."""
-        if self.item_type is not None and len(batches) > 1:
+        """Return several batches as one; they stay as they are."""
+        if len(batches) == 1:
+            return batches[0]
+        if self.item_type is not None:
             return self.item_type.joined(batches)
-        items = batches[0]
-        for batch in batches[1:]:
-            items += batch
-        return items
+        return [item for batch in batches for item in batch]
 
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, uint8_t *scratch) except -1:
@@ -351,7 +387,7 @@ cdef class Consumer:
                     for k in range(i, count)
                 ]
                 if items or not isinstance(error, Exception):
-                    rest[0] = _to_keep(error, rest[0])
+                    rest[0] = to_keep(error, rest[0])
                 else:
                     del rest[0]
                 self._keep_behind(attachment, items, rest, error, False)
@@ -376,7 +412,7 @@ cdef class Consumer:
         try:
             items.append(self._deliver(kept, copy))
         except BaseException as error:
-            self._keep_behind(attachment, items, [_to_keep(error, kept)], error, False)
+            self._keep_behind(attachment, items, [to_keep(error, kept)], error, False)
             if not isinstance(error, Exception):
                 raise
             return False
@@ -429,13 +465,13 @@ cdef class Consumer:
 
     cdef list _all_made(self, list items):
         """What to keep of items that were made."""
-        cdef _Made made
+        cdef Made made
         cdef list kept = []
         for item in items:
             if type(item) is bytes and self.loads is None:
                 kept.append((KIND_BYTES, item))  # as it came, also for who gets bytes
                 continue
-            made = _Made.__new__(_Made)
+            made = Made.__new__(Made)
             made.item = item
             kept.append((0, made))
         return kept
@@ -463,8 +499,8 @@ cdef class Consumer:
         """Make the item of a payload: bytes, or a loan."""
         cdef uint32_t kind = kept[0]
         raise_kept(kept)
-        if type(kept[1]) is _Made:
-            return (<_Made>kept[1]).item
+        if type(kept[1]) is Made:
+            return (<Made>kept[1]).item
         if self.policy == POLICY_BYTES and kind != KIND_BYTES:
             self._raise_not_bytes(kind)
         if type(kept[1]) is Loan:
@@ -485,7 +521,7 @@ cdef class Consumer:
         try:
             item = self._deliver(kept, copy)
         except BaseException as error:
-            again = _to_retry(error, kept)
+            again = to_retry(error, kept)
             if again is not None:
                 self._keep_first(attachment, again)
             raise
@@ -513,7 +549,7 @@ cdef class Consumer:
             try:
                 items.append(self._deliver(kept, copy))
             except BaseException as error:
-                self._keep_behind(attachment, items, [_to_keep(error, kept)], error, True)
+                self._keep_behind(attachment, items, [to_keep(error, kept)], error, True)
                 if not isinstance(error, Exception):
                     raise
                 break
@@ -607,8 +643,8 @@ cdef class Consumer:
         """Let go of the queue in this process; its items stay for the others.
 
         Calls that wait in other threads of this handle raise ValueError. Closing it again does
-        nothing. Items that `get_batch` took together with one that failed, and that were not got
-        yet, are lost with the handle: get them first (`qsize` counts them).
+        nothing. What this handle keeps is lost with it, so get it first (`qsize` counts it): items
+        that `get_batch` took together with one that failed, and one that `get_bytes` refused.
         The process detaches once all of its handles on the queue are closed or gone.
         """
         cdef Attachment attachment
@@ -619,41 +655,3 @@ cdef class Consumer:
             self.reader = None
         if attachment is not None:
             attachment.ring_bells()
-
-cdef int raise_kept(tuple kept) except -1:
-    """Raise what an item failed with, if that was kept in its place."""
-    if isinstance(kept[1], BaseException):
-        raise kept[1]
-    return 0
-
-
-cdef tuple _to_retry(object error, tuple kept):
-    """What to keep of the first item of a call, which failed, for another try; None: it is gone.
-
-    Tried again is what could not begin, for want of memory or by Ctrl-C, and once more what was
-    interrupted: not for ever, since it may be the item that does that.
-    """
-    cdef Loan loan = kept[1] if type(kept[1]) is Loan else None
-    if loan is not None and loan.loan == NULL or loan is None and type(kept[1]) is not bytes:
-        return None
-    if loan is not None and not loan.has_run_code:
-        return kept if not isinstance(error, Exception) or isinstance(error, MemoryError) else None
-    if isinstance(error, Exception) or len(kept) == 3:
-        return None
-    return kept[0], kept[1], None
-
-
-cdef tuple _to_keep(object error, tuple kept):
-    """What to keep of an item that failed behind good ones; None: it is gone, the call raises.
-
-    Bytes can be loaded again. Then it shows whether the error was the item's own; if it is not, it
-    is raised all the same.
-    """
-    cdef tuple again = _to_retry(error, kept)
-    if again is not None:
-        return again
-    if not isinstance(error, Exception):
-        return None
-    if type(kept[1]) is not bytes:
-        return 0, error
-    return kept[0], kept[1], None if isinstance(error, MemoryError) else error

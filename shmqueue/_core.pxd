@@ -47,8 +47,8 @@ cdef class Attachment:
     cdef int try_take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                       uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
                       uint64_t *count) except -1000
-    cdef bint has_room(self, uint64_t count) noexcept
-    cdef int await_room(self, uint64_t deadline_ns, const shmq_handle *handle) except -1
+    cdef int await_room(self, uint64_t count, uint64_t deadline_ns,
+                        const shmq_handle *handle) except -1
     cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
                              const shmq_handle *handle) except NULL
     cdef int block_drop(self, uint32_t index) except -1

@@ -26,13 +26,12 @@ from shmqueue._protocol cimport (
     SHMQ_MAX_HOLDS, SHMQ_NEED, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
     SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
     shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
-    shmq_block_ref, shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end, shmq_end_do,
-    shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header,
-    shmq_is_closed, shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_make_room_in_stream,
-    shmq_no_handle, shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back,
-    shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends,
-    shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take,
-    shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
+    shmq_block_ref, shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end_do, shmq_end_ring_all,
+    shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_header, shmq_is_closed, shmq_is_polled,
+    shmq_is_shut, shmq_is_to_trim, shmq_no_handle, shmq_poll_fd_is_eventfd, shmq_poll_is_settled,
+    shmq_pool_give_back, shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take,
+    shmq_snapshot_ends, shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put,
+    shmq_try_take, shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
     shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
     shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
 )
@@ -61,6 +60,8 @@ cdef enum:
     # A get waits so long for a put that was stopped in the middle, where the queue is polled.
     SETTLE_NS = 1000000000
 
+_FORKED = ("this process was forked, by a signal handler, from one that was putting an item that it"
+           " alone can put: that one puts it")
 # Where all seats are taken, it is tried again for a tenth of a second.
 _SEAT_ATTEMPTS = 20
 _SEAT_PAUSE_SECONDS = 0.005
@@ -350,23 +351,28 @@ cdef class Attachment:
             if record.flags & SHMQ_SLOT_IN_BLOCK and not shmq_block_is_held(
                     self.view, (<const shmq_block_ref *>record.data).block):
                 shmq_waiter_end(self.view, waiter, True)
-                raise ValueError("this process was forked, by a signal handler, from one that was"
-                                 " putting a large item: that one puts it")
+                raise ValueError(_FORKED)
         return 0
 
-    cdef int await_room(self, uint64_t deadline_ns, const shmq_handle *handle) except -1:
-        """Wait until there is room for an item, without claiming it; raises as `put` does."""
+    cdef int await_room(self, uint64_t count, uint64_t deadline_ns,
+                        const shmq_handle *handle) except -1:
+        """Wait until there is room for so many, without claiming it; raises as `put` does."""
         cdef int status
+        cdef uint64_t epoch
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
-        shmq_waiter_init(&waiter, deadline_ns, 1, handle)
+        epoch = self.view.epoch
+        shmq_waiter_init(&waiter, deadline_ns, count, handle)
         while True:
             with nogil:
                 status = shmq_await_room(self.view, &waiter)
             if status != SHMQ_INTERRUPTED:
                 break
             self._look_at_signals(&waiter)
+            if self.view.epoch != epoch:
+                shmq_waiter_end(self.view, &waiter, True)
+                raise ValueError(_FORKED)
         shmq_waiter_end(self.view, &waiter, True)
         if status == SHMQ_TIMEOUT:
             raise Full
@@ -477,15 +483,6 @@ cdef class Attachment:
         if shmq_is_polled(self.view):
             self._settle_poll()
         return 0
-
-    cdef bint has_room(self, uint64_t count) noexcept:
-        cdef shmq_end *slowest
-        # In a stream there may be room for who raises the floor, or finds a subscriber dead.
-        return shmq_has_room(self.view, count) or (
-            self.view.stream != NULL
-            and shmq_view_is_mine(self.view)
-            and shmq_make_room_in_stream(self.view, count, &slowest) == SHMQ_OK
-        )
 
     cdef int _look_at_signals(self, shmq_waiter *waiter) except -1:
         try:

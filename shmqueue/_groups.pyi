@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 from shmqueue._core import Attachment
 from shmqueue._readers import Reader
@@ -16,11 +16,29 @@ MAX_WRITERS: int
 MAX_NAME_BYTES: int
 
 class NoSuchStartError(ValueError):
+    start: int
+    oldest: int
+    newest: int
     def __init__(self, start: int, oldest: int, newest: int) -> None: ...
+
+@final
+class Subscription:
+    index: int
+    def __init__(
+        self,
+        attachment: Attachment,
+        after: dict[int, int],
+        policy: int,
+        keep_ns: int,
+        start_kind: int,
+        start: int,
+    ) -> None: ...
+    def hand_over(self) -> None: ...
+    def leave(self) -> None: ...
 
 def join(
     attachment: Attachment,
-    name: bytes | None,
+    name: bytes,
     after: dict[int, int],
     policy: int,
     keep_ns: int,
@@ -32,8 +50,12 @@ def leave(attachment: Attachment, group: int, state: int) -> None: ...
 def skip(attachment: Attachment, reader: Reader, keep: int) -> int: ...
 def track(attachment: Attachment, reader: Reader) -> None: ...
 def finished(attachment: Attachment, reader: Reader) -> int: ...
-def begin_writing(attachment: Attachment) -> int: ...
-def finish_writing(attachment: Attachment, writer: int) -> None: ...
+
+@final
+class Registration:
+    def __init__(self, attachment: Attachment) -> None: ...
+    def finish(self) -> None: ...
+
 def shut(attachment: Attachment, immediate: bool) -> None: ...
 def tail_of(attachment: Attachment) -> int: ...
 def ungrouped_of(attachment: Attachment) -> int: ...

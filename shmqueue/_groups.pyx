@@ -1,6 +1,7 @@
 # cython: binding=False
 """The groups of a stream, for Python: joining, leaving, skipping, writers, looking."""
 
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -70,12 +71,20 @@ class NoSuchStartError(ValueError):
     """
 
     def __init__(self, start, oldest, newest):
-        super().__init__(
-            f"start={start} is not in the ring: it holds the sequences {oldest} to {newest - 1},"
-            f" and {newest} is the next one"
-            if newest > oldest
-            else f"start={start} is not in the ring: it is empty, and {newest} is the next sequence"
+        super().__init__(start, oldest, newest)
+        self.start = start
+        self.oldest = oldest
+        self.newest = newest
+
+    def __str__(self):
+        """Say which, and what there is."""
+        there = (
+            f"it holds the sequences {self.oldest} to {self.newest - 1}, and {self.newest} is the"
+            " next one"
+            if self.newest > self.oldest
+            else f"it is empty, and {self.newest} is the next sequence"
         )
+        return f"start={self.start} is not in the ring: {there}"
 
 
 cdef int _begin(Attachment attachment, shmq_waiter *waiter) except -1:
@@ -96,6 +105,52 @@ cdef bint _goes_on(Attachment attachment, shmq_waiter *waiter, int status) excep
     return False
 
 
+@cython.final
+cdef class Subscription:
+    """A group of this process alone, which ends with this object unless a handle has taken it over.
+
+    Opened as it is made: whatever a signal's handler raises, somebody answers for the group.
+
+    Parameters
+    ----------
+    attachment, after, policy, keep_ns, start_kind, start
+        As for `join`, which also says what is raised.
+    """
+
+    cdef Attachment attachment
+    cdef readonly uint32_t index
+    cdef uint32_t state
+    cdef uint64_t epoch
+    cdef bint is_ours
+
+    def __init__(self, Attachment attachment not None, dict after, uint32_t policy,
+                 uint64_t keep_ns, uint32_t start_kind, uint64_t start):
+        cdef shmq_join_wish wish
+        _join(attachment, None, after, policy, keep_ns, start_kind, start, True, &wish)
+        self.attachment = attachment
+        self.index = wish.index
+        self.state = wish.state
+        self.epoch = attachment.view.epoch
+        self.is_ours = True
+
+    def hand_over(self):
+        """Have another answer for the group from here on."""
+        self.is_ours = False
+
+    def leave(self):
+        """Leave the group, unless it was handed over, or this is a forked child."""
+        if (self.is_ours and shmq_view_is_mine(self.attachment.view)
+                and self.attachment.view.epoch == self.epoch):
+            self.is_ours = False
+            try:
+                leave(self.attachment, self.index, self.state)
+            except GroupRemovedError:
+                pass
+
+    def __del__(self):
+        self.leave()
+
+
 def join(Attachment attachment not None, name, dict after, uint32_t policy, uint64_t keep_ns,
          uint32_t start_kind, uint64_t start, bint may_open=True):
     """Join the group of a name, opening it if there is none.
@@ -103,8 +158,8 @@ def join(Attachment attachment not None, name, dict after, uint32_t policy, uint
     Parameters
     ----------
     attachment : Attachment
-    name : bytes or None
-        UTF-8; None opens a group of this process alone, which ends with it.
+    name : bytes
+        UTF-8.
     after : dict of int to int
         The groups that it comes after: number and state of their rows.
     policy : int
@@ -130,12 +185,18 @@ def join(Attachment attachment not None, name, dict after, uint32_t policy, uint
         If there are as many groups as can be.
     """
     cdef shmq_join_wish wish
+    _join(attachment, name, after, policy, keep_ns, start_kind, start, may_open, &wish)
+    return wish.index, bool(wish.is_new)
+
+
+cdef int _join(Attachment attachment, name, dict after, uint32_t policy, uint64_t keep_ns,
+               uint32_t start_kind, uint64_t start, bint may_open, shmq_join_wish *wish) except -1:
     cdef shmq_waiter waiter
     cdef int status
     cdef bytes text = b"" if name is None else name
     if len(text) > SHMQ_GROUP_NAME:
         raise ValueError(f"a group's name has at most {SHMQ_GROUP_NAME} bytes, not {len(text)}")
-    memset(&wish, 0, sizeof(wish))
+    memset(wish, 0, sizeof(wish[0]))
     wish.group.name = text
     wish.group.name_bytes = len(text)
     for other, state in after.items():
@@ -150,7 +211,7 @@ def join(Attachment attachment not None, name, dict after, uint32_t policy, uint
     _begin(attachment, &waiter)
     while True:
         with nogil:
-            status = shmq_join_group(attachment.view, &wish, &waiter)
+            status = shmq_join_group(attachment.view, wish, &waiter)
         if not _goes_on(attachment, &waiter, status):
             break
     if status == SHMQ_EMPTY:
@@ -166,7 +227,7 @@ def join(Attachment attachment not None, name, dict after, uint32_t policy, uint
         raise ValueError(f"there are {SHMQ_MAX_GROUPS} groups already: remove one")
     if status != SHMQ_OK:
         attachment._raise_for(status)
-    return wish.index, bool(wish.is_new)
+    return 0
 
 
 def leave(Attachment attachment not None, uint32_t group, uint32_t state):
@@ -232,8 +293,11 @@ def finished(Attachment attachment not None, Reader reader not None):
     return shmq_finished_by_the_living(attachment.view, reader.reader.group)
 
 
-def begin_writing(Attachment attachment not None):
-    """Register a writer; return its number.
+@cython.final
+cdef class Registration:
+    """A registered writer of this process, which finishes with this object.
+
+    Registered as it is made: whatever a signal's handler raises, somebody answers for the writer.
 
     Raises
     ------
@@ -242,29 +306,39 @@ def begin_writing(Attachment attachment not None):
     ValueError
         If there are too many.
     """
-    cdef shmq_waiter waiter
-    cdef int status
-    cdef uint32_t writer = 0
-    _begin(attachment, &waiter)
-    while True:
-        with nogil:
-            status = shmq_begin_writing(attachment.view, &writer, &waiter)
-        if not _goes_on(attachment, &waiter, status):
-            break
-    if status == SHMQ_FULL:
-        raise ValueError(f"there are {SHMQ_MAX_WRITERS} writers already")
-    if status == SHMQ_SHUTDOWN:
-        raise ShutDown(f"{attachment.path} is at its end")
-    if status != SHMQ_OK:
-        attachment._raise_for(status)
-    return writer
 
+    cdef Attachment attachment
+    cdef uint32_t writer
+    cdef bint is_writing
 
-def finish_writing(Attachment attachment not None, uint32_t writer):
-    """Finish a writer; with the last one the stream is at its end."""
-    if shmq_view_is_mine(attachment.view):
-        with nogil:
-            shmq_finish_writing(attachment.view, writer)
+    def __init__(self, Attachment attachment not None):
+        cdef shmq_waiter waiter
+        cdef int status
+        _begin(attachment, &waiter)
+        while True:
+            with nogil:
+                status = shmq_begin_writing(attachment.view, &self.writer, &waiter)
+            if not _goes_on(attachment, &waiter, status):
+                break
+        if status == SHMQ_FULL:
+            raise ValueError(f"there are {SHMQ_MAX_WRITERS} writers already")
+        if status == SHMQ_SHUTDOWN:
+            raise ShutDown(f"{attachment.path} is at its end")
+        if status != SHMQ_OK:
+            attachment._raise_for(status)
+        self.attachment = attachment
+        self.is_writing = True
+
+    def finish(self):
+        """Finish the writer, unless this is a forked child; with the last one the stream ends."""
+        if self.is_writing and shmq_view_is_mine(self.attachment.view):
+            with nogil:
+                shmq_finish_writing(self.attachment.view, self.writer)
+        self.is_writing = False
+
+    def __del__(self):
+        """Finish what nobody finished: consumers would wait for it."""
+        self.finish()
 
 
 def shut(Attachment attachment not None, bint immediate):

@@ -224,6 +224,7 @@ cdef extern from "_native/joining.h" nogil:
         uint32_t may_open
         uint32_t index
         uint32_t is_new
+        uint32_t state
         uint64_t oldest
         uint64_t newest
 

@@ -1,5 +1,7 @@
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, final
+
+from typing_extensions import Self
 
 from shmqueue._bytes import BytesConsumer
 
@@ -14,3 +16,10 @@ class ObjectQueue(BytesConsumer):
     def _task_done(self) -> None: ...
     def _join(self) -> None: ...
     def _fileno(self) -> int: ...
+
+@final
+class Encoded:
+    def __new__(cls, queue: ObjectQueue, item: Any) -> Self: ...
+    def put_nowait(self) -> None: ...
+
+def deadline_ns(timeout: float | None) -> int: ...

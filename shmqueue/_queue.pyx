@@ -5,8 +5,7 @@ An item is encoded before the tail is claimed: no call into Python ever happens 
 is held. What is larger than a slot goes through a block.
 """
 
-from queue import Full
-
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from shmqueue._batch cimport Batch
@@ -16,7 +15,15 @@ from shmqueue._codec cimport Payload, encode, payload_clear
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._ending cimport join, shutdown, task_done
-from shmqueue._protocol cimport shmq_block_ref, shmq_record
+from shmqueue._protocol cimport (
+    SHMQ_NO_DEADLINE,
+    SHMQ_OK,
+    shmq_block_ref,
+    shmq_end,
+    shmq_has_room,
+    shmq_make_room_in_stream,
+    shmq_record,
+)
 
 
 cdef class ObjectQueue(BytesConsumer):
@@ -59,38 +66,44 @@ cdef class ObjectQueue(BytesConsumer):
         cdef Payload payload
         cdef Attachment attachment = self._open()
         # Before it is pickled: what that does beyond, such as duplicating a descriptor for somebody
-        # to fetch, can't be undone when there is no room. Plain items have nothing of the kind.
-        if deadline_ns == AT_ONCE and not _is_plain(item) and not attachment.has_room(1):
-            raise Full
+        # to fetch, can't be undone when there is no room in time. Plain items have none of that.
+        if deadline_ns != SHMQ_NO_DEADLINE and not _is_plain(item):
+            attachment.await_room(1, deadline_ns, &self.handle)
+        self._encode(item, &payload)
+        return self._put_payload(attachment, &payload, deadline_ns)
+
+    cdef int _encode(self, object item, Payload *payload) except -1:
         if self.dumps is not None:
             item = _dumped(self.dumps, item)
-        encode(item, self.policy, &payload)
-        return self._put_payload(attachment, &payload, deadline_ns)
+        return encode(item, self.policy, payload)
 
     cdef int _put_payload(self, Attachment attachment, Payload *payload,
                           uint64_t deadline_ns) except -1:
         """Put what was encoded, and clear it in any case."""
-        cdef shmq_record record
         try:
-            if fits_slot(payload, attachment):
-                record.data = payload.data
-                record.length = <uint32_t>payload.size
-                record.kind = payload.kind
-                record.flags = 0
-                record.item_bytes = payload.size
-                attachment.put(&record, 1, deadline_ns, &self.handle)
-            else:
-                self._put_large(attachment, payload, deadline_ns)
+            return self._put_encoded(attachment, payload, deadline_ns)
         finally:
             payload_clear(payload)
-        return 0
+
+    cdef int _put_encoded(self, Attachment attachment, Payload *payload,
+                          uint64_t deadline_ns) except -1:
+        """Put what was encoded, which stays as it is."""
+        cdef shmq_record record
+        if not fits_slot(payload, attachment):
+            return self._put_large(attachment, payload, deadline_ns)
+        record.data = payload.data
+        record.length = <uint32_t>payload.size
+        record.kind = payload.kind
+        record.flags = 0
+        record.item_bytes = payload.size
+        return attachment.put(&record, 1, deadline_ns, &self.handle)
 
     cdef int _put_large(self, Attachment attachment, Payload *payload,
                         uint64_t deadline_ns) except -1:
         cdef shmq_block_ref ref
         cdef shmq_record record
-        if deadline_ns == AT_ONCE and not attachment.has_room(1):
-            raise Full
+        if deadline_ns == AT_ONCE:
+            attachment.await_room(1, AT_ONCE, &self.handle)
         write_block(attachment, payload, &ref, &record, deadline_ns, &self.handle)
         record.data = &ref
         try:
@@ -142,16 +155,22 @@ cdef class ObjectQueue(BytesConsumer):
                 f"a batch of {count} items can never fit a queue of capacity"
                 f" {attachment.view.capacity}; put it in parts, or create a larger queue"
             )
-        if count > 0 and deadline_ns == AT_ONCE and not attachment.has_room(count):
-            raise Full
+        if count > 0 and deadline_ns != SHMQ_NO_DEADLINE:
+            attachment.await_room(count, deadline_ns, &self.handle)
         return count > 0
 
     # ---- looking, waiting, ending ----
 
     def full(self):
         """Return True if there was no room for an item at this moment."""
+        cdef shmq_end *slowest
         cdef Attachment attachment = self._open()
-        return not attachment.has_room(1)
+        # In a stream there may be room for who raises the floor, or finds a subscriber dead.
+        return not shmq_has_room(attachment.view, 1) and not (
+            attachment.view.stream != NULL
+            and attachment.is_mine()
+            and shmq_make_room_in_stream(attachment.view, 1, &slowest) == SHMQ_OK
+        )
 
     def shutdown(self, immediate=False):
         """End the queue for everybody: nothing is put any more, by whatever process.
@@ -198,6 +217,55 @@ cdef class ObjectQueue(BytesConsumer):
             raise ValueError(f"{self.label} has a name, and so no descriptor that can be polled")
         attachment.begin_to_poll(&self.handle)
         return attachment.view.poll_fd
+
+
+@cython.final
+cdef class Encoded:
+    """An item that was encoded once, to be put as soon as there is room; for who waits in Python.
+
+    It holds no memory of the queue. Large buffers of the item are read when it is put.
+
+    Parameters
+    ----------
+    queue : ObjectQueue
+        Where it is to go.
+    item : object
+        As in `ObjectQueue.put`, which says what this raises.
+    """
+
+    def __cinit__(self, ObjectQueue queue not None, item):
+        # Before it is encoded the payload is zero, of which there is nothing to clear.
+        queue._open()
+        self.queue = queue
+        queue._encode(item, &self.payload)
+
+    def __dealloc__(self):
+        payload_clear(&self.payload)
+
+    def put_nowait(self):
+        """Put it if there is room now, or raise queue.Full, after which it may be tried again."""
+        self.queue._put_encoded(self.queue._open(), &self.payload, AT_ONCE)
+
+
+def deadline_ns(timeout):
+    """Return the deadline of a call that waits in Python, with the limits of all other calls.
+
+    Parameters
+    ----------
+    timeout : float or None
+        As in `ObjectQueue.put`.
+
+    Returns
+    -------
+    int
+        Nanoseconds of ``time.monotonic_ns()``: 0 for one attempt, and what never comes for None.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        If it is no number, NaN, or beyond all measure.
+    """
+    return deadline_ns_of(True, timeout)
 
 
 cdef inline bint _is_plain(object item):

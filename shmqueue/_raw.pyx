@@ -4,7 +4,7 @@
 from libc.stdint cimport uint64_t
 
 from shmqueue._codec cimport Payload, encode_bytes
-from shmqueue._core cimport Attachment
+from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._queue cimport ObjectQueue
 from shmqueue._reservations cimport reserve_array, reserve_bytes
@@ -110,3 +110,37 @@ cdef class RawQueue(ObjectQueue):
             raise TypeError(
                 f"{call}() can't put items of one dtype: put() and put_batch() take them"
             )
+
+
+cdef class StandardQueue(RawQueue):
+    """A queue whose `put` calls its item what multiprocessing does."""
+
+    def put(self, obj, block=True, timeout=None):
+        """Put an item at the tail; it is serialised now and seen by others when this returns.
+
+        Parameters
+        ----------
+        obj : object
+            Any, of any size. What is not of a built-in type is pickled.
+        block : bool, default True
+            Whether to wait for room.
+        timeout : float, optional
+            Seconds to wait at most; None waits for ever, 0 or less makes one attempt. Ignored
+            unless `block`.
+
+        Raises
+        ------
+        queue.Full
+            If there was no room in time.
+        ValueError
+            If the queue is closed, also while this call waits, or if `timeout` is not a number.
+        OSError
+            With errno ENOSPC, if there is no shared memory for the item.
+        Exception
+            Whatever pickling the item raises. The queue is as before.
+        """
+        self._put(obj, deadline_ns_of(block, timeout))
+
+    def put_nowait(self, obj):
+        """Put an item if there is room now, or raise queue.Full; as ``put(obj, block=False)``."""
+        self._put(obj, AT_ONCE)

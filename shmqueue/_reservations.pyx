@@ -246,7 +246,7 @@ cdef Reservation _new(ObjectQueue queue, uint64_t deadline_ns):
     reservation.queue = queue
     reservation.attachment = queue._open()
     reservation.deadline_ns = deadline_ns
-    reservation.attachment.await_room(deadline_ns, &queue.handle)
+    reservation.attachment.await_room(1, deadline_ns, &queue.handle)
     return reservation
 
 

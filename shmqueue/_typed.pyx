@@ -9,8 +9,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from shmqueue._codec cimport KIND_BYTES
-from shmqueue._consumer cimport BATCH_CHUNK, Consumer, raise_kept, reader_at, set_takes_more
+from shmqueue._consumer cimport BATCH_CHUNK, Consumer, reader_at, set_takes_more
 from shmqueue._core cimport Attachment
+from shmqueue._kept cimport raise_kept
 from shmqueue._protocol cimport SHMQ_CORRUPT, SHMQ_OK, shmq_record, shmq_taken
 from shmqueue._queue cimport ObjectQueue
 from shmqueue._readers cimport Reader

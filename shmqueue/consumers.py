@@ -116,15 +116,14 @@ class _Worker:
         self._number = number
         self._note = note
         self._seen = _Figures(task.words, number)
-        self._tracebacks: list[TracebackType | None] = []
+        self._tracebacks: list[TracebackType] = []
 
     def work(self) -> None:
         """Consume until there is nothing more to do, or something ends that."""
         self._seen["started"] = time.monotonic()
         self._serve()
         # Who keeps the errors shall not keep the handles and items of those calls.
-        for frames in self._tracebacks:
-            _forget(frames)
+        _forget(self._tracebacks)
         self._seen["ended"] = time.monotonic()
 
     def _serve(self) -> None:
@@ -140,6 +139,9 @@ class _Worker:
             try:
                 with self._told():
                     self._consume_all(consumer, taken)
+                if lost := taken._kept():
+                    what = "%d more items that consumer %d of group %r had taken are lost"
+                    _log(None, what, lost, self._number, task.group)
             finally:
                 close = getattr(consumer, "close", None)
                 if close is not None:
@@ -147,39 +149,51 @@ class _Worker:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Tell of what ends this worker; it ends all."""
-        task = self._task
+        """Tell of what ends this worker."""
         try:
             yield
         except BaseException as error:
-            _log("consumer %d of group %r stops", self._number, task.group)
-            self._tracebacks.append(error.__traceback__)
-            self._seen["errors"] += 1
-            task.words[-1] = 1.0
-            if task.on_error == "shutdown":
-                # Before the error is told: who waits in `put` does not listen, and a pipe may be
-                # full. At once, since those behind this group would wait for what it never
-                # finishes. ValueError: a handle that was closed here shuts nothing.
-                with contextlib.suppress(ValueError):
-                    task.stream.shutdown(immediate=True)
-            self._note(_raisable(error, self._number), True)
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        """Tell of what ends this worker; it ends all."""
+        task = self._task
+        self._tracebacks += _tracebacks_of(error)
+        self._seen["errors"] += 1
+        task.words[-1] = 1.0
+        if task.on_error == "shutdown":
+            # Before the error is told: who waits in `put` does not listen, and a pipe may be
+            # full. At once, since those behind this group would wait for what it never
+            # finishes. ValueError: a handle that was closed here shuts nothing.
+            with contextlib.suppress(ValueError):
+                task.stream.shutdown(immediate=True)
+        self._note(_raisable(error, self._number), True)
+        # Last: whoever handles what is logged may take long, or raise.
+        _log(error, "consumer %d of group %r stops", self._number, task.group)
 
     def _consume_all(self, consumer: Any, taken: Group) -> None:
+        """Consume until all shall stop; what was taken by then is consumed as well."""
         task, seen, lag = self._task, self._seen, 0
-        while not task.words[-1]:
+        # Items are kept behind one that fails to load. They are got without a look at the ring.
+        while (kept := taken._kept()) or not task.words[-1]:
             begun = time.monotonic()
-            failure = None
             try:
                 items = taken.get_batch(task.max_items, timeout=LOOK_SECONDS)
             except Empty:
                 continue
             except ShutDown:
                 return
+            except Exception as error:
+                # What there is no memory for is kept again, for ever.
+                if isinstance(error, MemoryError) and kept:
+                    raise
+                self._tell(error)
+                continue
             finally:
                 seen["blocked_seconds"] += time.monotonic() - begun
-            if task.linger and len(items) < task.max_items:
+            if task.linger and len(items) < task.max_items and not task.words[-1]:
                 until = time.monotonic() + task.linger
-                items, failure = taken._linger(items, task.max_items, until)
+                items = taken._linger(items, task.max_items, until)
             with contextlib.suppress(GroupRemovedError):  # the items are there all the same
                 lag = taken.lag()
             # In this order, and read in the opposite one: the mean is never above the maximum.
@@ -187,53 +201,70 @@ class _Worker:
             seen["batches"] += 1
             seen["lag_sum"] += lag
             seen["items"] += len(items)
-            error = self._consume(consumer, items)
+            passed_over = self._consume(consumer, items)
             del items
-            if error is not None:
-                _forget(error.__traceback__)
-                del error
+            _forget(passed_over)
+            del passed_over
+            # Not while anything is kept: nor, then, before what failed to load was told.
             taken.done()
-            if failure is not None:
-                raise failure
 
-    def _consume(self, consumer: Any, items: Any) -> Exception | None:
-        """Have a batch consumed; return the error that was passed over and is kept."""
+    def _consume(self, consumer: Any, items: Any) -> list[TracebackType]:
+        """Have a batch consumed; return what to forget of an error that was passed over."""
         task, seen = self._task, self._seen
-        passed_over = None
+        passed_over = []
         begun = time.monotonic()
         try:
             consumer.consume(items)
         except Exception as error:
             if task.on_error != "skip" and not callable(task.on_error):
                 raise
-            _log("%d items of group %r were not consumed", len(items), task.group)
             if callable(task.on_error):
                 task.on_error(items, error)
             else:
+                passed_over = _tracebacks_of(error)
                 self._note(error, False)
-                passed_over = error
             # Not before: what `on_error` raises is counted where it ends the worker.
             seen["errors"] += 1
+            _log(error, "%d items of group %r were not consumed", len(items), task.group)
         finally:
             seen["consuming_seconds"] += time.monotonic() - begun
         return passed_over
 
 
+def _tracebacks_of(error: BaseException) -> list[TracebackType]:
+    """Return the tracebacks of an error, and of all those that it refers to."""
+    found: list[TracebackType] = []
+    seen: set[int] = set()
+    others: list[object] = [error]
+    while others:
+        other = others.pop()
+        if not isinstance(other, BaseException) or id(other) in seen:
+            continue
+        seen.add(id(other))
+        if other.__traceback__ is not None:
+            found.append(other.__traceback__)
+        members = getattr(other, "exceptions", ())  # of an ExceptionGroup
+        others += [other.__cause__, other.__context__, *(members if type(members) is tuple else ())]
+    return found
+
+
 # Both import what takes a while to import, for those whose consumers fail.
 
 
-def _log(message: str, *args: object) -> None:
-    """Log the error that is being handled."""
-    import logging
+def _log(error: BaseException | None, message: str, *args: object) -> None:
+    """Log an error; what handles that may fail, and nothing else with it."""
+    with contextlib.suppress(Exception):
+        import logging
 
-    logging.getLogger(__name__).exception(message, *args, stacklevel=2)
+        logging.getLogger(__name__).error(message, *args, exc_info=error, stacklevel=2)
 
 
-def _forget(frames: TracebackType | None) -> None:
-    """Let go of what the calls of an error had in their variables."""
+def _forget(tracebacks: list[TracebackType]) -> None:
+    """Let go of what the calls of errors had in their variables."""
     import traceback
 
-    traceback.clear_frames(frames)
+    for frames in tracebacks:
+        traceback.clear_frames(frames)
 
 
 def _raisable(error: BaseException, worker: int) -> Exception:
@@ -244,6 +275,16 @@ def _raisable(error: BaseException, worker: int) -> Exception:
     died = ConsumerDiedError(worker, code if isinstance(code, int) else 1, repr(error))
     died.__cause__ = error
     return died
+
+
+def _deadline_of(timeout: float | None) -> float | None:
+    """Return when a wait is over; None: never."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    """Return the seconds left until a deadline, 0 once it is past."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _is_exiting(pid: int) -> bool:
@@ -281,7 +322,8 @@ class Consumers:
         producers and other stages get ShutDown. ``"stop"``: they stop, and `errors` has it.
         ``"skip"``: the items are passed over, and `errors` has it. A callable gets the items and
         the error, and the consumer goes on; what it raises counts as with ``"raise"``, as does with
-        ``"skip"`` and a callable whatever else ends a consumer, SystemExit for one. Each error is
+        ``"skip"`` and a callable whatever else ends a consumer, SystemExit for one, or an item that
+        fails to load: what was taken behind it is consumed before the consumer ends. Each error is
         logged. With ``"raise"`` and ``"stop"`` the group stays, and producers wait for it once the
         ring is full, until others consume it or it is removed.
     writes, copy
@@ -290,7 +332,7 @@ class Consumers:
     Attributes
     ----------
     errors : list of BaseException
-        What went wrong so far.
+        What went wrong so far. They keep no variables of the calls that they came from.
 
     Raises
     ------
@@ -405,7 +447,10 @@ class Consumers:
         self._workers.append(process)
 
     def stop(self) -> None:
-        """Have them stop, each after the items that it has; `join` waits for that."""
+        """Have them stop, each after the items that it has; `join` waits for that.
+
+        Those that it took behind an item that fails to load included; `join` raises that error.
+        """
         self._words[-1] = 1.0
 
     def drain(self, timeout: float | None = None) -> None:
@@ -433,7 +478,7 @@ class Consumers:
         """
         self._check_started()
         wanted = self._stream._next_sequence()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline_of(timeout)
         while not self._is_finished(wanted):
             self._hear_all()
             if not any(worker.is_alive() for worker in self._workers):
@@ -441,7 +486,7 @@ class Consumers:
                 if self._is_finished(wanted):
                     break
                 raise RuntimeError(self._ended_early())
-            if deadline is not None and time.monotonic() > deadline:
+            if _seconds_until(deadline) == 0:
                 raise TimeoutError(f"not all was consumed within {timeout:g} s")
             time.sleep(DRAIN_SECONDS)
         # Whoever died holding items was seen to before they counted as finished: it is at least on
@@ -449,7 +494,7 @@ class Consumers:
         self._hear_all()
         for number, worker in enumerate(self._workers):
             if self._context and worker.is_alive() and _is_exiting(worker.pid):
-                worker.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                worker.join(_seconds_until(deadline))
             if not worker.is_alive():
                 self._bury(number)
         self._raise_fatal()
@@ -478,9 +523,9 @@ class Consumers:
             The first error that ended a consumer, unless with ``on_error="stop"``.
         """
         self._check_started()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline_of(timeout)
         for number, worker in enumerate(self._workers):
-            worker.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            worker.join(_seconds_until(deadline))
             if worker.is_alive():
                 raise TimeoutError(f"a consumer was still at work after {timeout:g} s")
             self._bury(number)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from shmqueue import _inspect, segment
 from shmqueue._core import Attachment
 from shmqueue._queue import ObjectQueue
-from shmqueue._raw import RawQueue
+from shmqueue._raw import StandardQueue
 from shmqueue.connections import Reader, ReaderLock, Writer, WriterLock
 from shmqueue.errors import ShutDown
 
@@ -79,7 +79,7 @@ def _reduce_attachment(attachment: Attachment) -> tuple[Any, ...]:
 copyreg.pickle(Attachment, _reduce_attachment)
 
 
-class _Dropin(RawQueue):
+class _Dropin(StandardQueue):
     """What the drop-ins have in common: their parts, and how they travel."""
 
     _reader: Reader
@@ -102,7 +102,8 @@ class _Dropin(RawQueue):
         """Return a descriptor that polls readable while there is something to get.
 
         It stays the same, is for `select`, `selectors` and event loops only, and closes with the
-        queue. Producers pay for it from the first call on.
+        queue. Producers pay for it from the first call on. It doesn't tell of items that this
+        handle keeps, behind a bad one that a `get_batch` met: get until the queue is empty.
 
         Returns
         -------
@@ -256,9 +257,9 @@ class Queue(_Dropin, _StandardQueue):  # type: ignore[misc]
         self.join_thread()
 
 
-def _put_nowait(self: Queue, item: Any) -> None:
-    """Put an item if there is room now, or raise queue.Full; as ``put(item, False)``."""
-    self.put(item, False)
+def _put_nowait(self: Queue, obj: Any) -> None:
+    """Put an item if there is room now, or raise queue.Full; as ``put(obj, False)``."""
+    self.put(obj, False)
 
 
 def _get_nowait(self: Queue) -> Any:
@@ -266,18 +267,16 @@ def _get_nowait(self: Queue) -> Any:
     return self.get(False)
 
 
-def _put_or_report(
-    self: Queue, item: Any, block: bool = True, timeout: float | None = None
-) -> None:
+def _put_or_report(self: Queue, obj: Any, block: bool = True, timeout: float | None = None) -> None:
     """Put an item; one that can't be serialised goes to the subclass's `_on_queue_feeder_error`."""
     try:
-        ObjectQueue.put(self, item, block, timeout)
+        ObjectQueue.put(self, obj, block, timeout)
     except (Full, ShutDown):
         raise
     except Exception as error:
         if self.closed:
             raise
-        self._on_queue_feeder_error(error, item)
+        self._on_queue_feeder_error(error, obj)
 
 
 class JoinableQueue(Queue, _StandardJoinableQueue):  # type: ignore[misc]

@@ -5,7 +5,6 @@ import operator
 import os
 import time
 from collections.abc import Iterator
-from queue import Empty
 from types import TracebackType
 from typing import Any, NoReturn, SupportsFloat
 
@@ -121,6 +120,10 @@ class Group(BytesConsumer):
         TypeError, ValueError
             At once, if one of the two makes no sense. ValueError, too, when items are asked for
             and the handle is closed.
+        Exception
+            As `get_batch`: what an item behind a batch fails with comes after it, and
+            KeyboardInterrupt and the like at once, also while a batch lingers, which the next call
+            on the handle gets then.
         """
         max_items = operator.index(max_items)
         if max_items < 1:
@@ -133,27 +136,26 @@ class Group(BytesConsumer):
                 batch = self.get_batch(max_items)
             except ShutDown:
                 return
-            failure = None
             if linger and len(batch) < max_items:
-                batch, failure = self._linger(batch, max_items, time.monotonic() + linger)
+                batch = self._linger(batch, max_items, time.monotonic() + linger)
             yield batch
             del batch
-            if failure is not None:
-                raise failure
 
-    def _linger(self, batch: Any, max_items: int, until: float) -> tuple[Any, BaseException | None]:
-        """Add to a batch; return it, and what came in the way, which is raised once it was had."""
-        parts, count, failure = [batch], len(batch), None
-        while count < max_items:
-            try:
-                parts.append(self._get_more(max_items - count, until - time.monotonic()))
-            except (Empty, ShutDown):
-                break
-            except BaseException as error:
-                failure = error
-                break
-            count += len(parts[-1])
-        return self._joined(parts), failure
+    def _linger(self, batch: Any, max_items: int, until: float) -> Any:
+        """Return a batch with what comes in meanwhile; an error is kept, for the next call.
+
+        But for what is no Exception: it is raised at once, and the batch is kept.
+        """
+        batches, count = [batch], len(batch)
+        try:
+            while count < max_items and self._add_more(
+                batches, max_items - count, until - time.monotonic()
+            ):
+                count += len(batches[-1])
+            return self._joined(batches)
+        except BaseException:
+            self._keep_batches(batches)
+            raise
 
     def done(self) -> None:
         """Finish what this handle got, so that the groups that come after may take it.
@@ -175,6 +177,8 @@ class Group(BytesConsumer):
     def skip_to_latest(self) -> int:
         """Skip all items but the newest, which is next then.
 
+        Also those that this handle took in a batch and did not return yet.
+
         Returns
         -------
         int
@@ -187,7 +191,9 @@ class Group(BytesConsumer):
         GroupRemovedError
             If the group was removed.
         """
-        return _groups.skip(*self._both(), 1)
+        skipped = _groups.skip(*self._both(), 1)
+        # What was taken and not returned yet is older than all that the ring has.
+        return skipped + self._drop_kept(0 if self._seen()["ready"] else 1)
 
     def _track(self) -> None:
         """From here on tell exactly what is finished, though no group comes after this one."""

@@ -122,7 +122,7 @@ class ItemType:
         """Return the bytes of an item: of this type, or of something that makes one."""
         numpy = _numpy()
         if self.structure is not None and type(item) is self.structure:
-            return bytes(item)
+            return _bytes_of_structure(item)
         if type(item) is numpy.void and item.dtype == self.dtype:
             made = item
         else:
@@ -142,9 +142,9 @@ class ItemType:
     def _made(self, numpy: Any, item: Any) -> Any:
         """Make an item of what was given: fields in order or by name, a number, an array."""
         theirs = getattr(item, "dtype", None)
-        if isinstance(item, ctypes.Structure):
+        if isinstance(item, ctypes.Structure) and hasattr(item, "_fields_"):
             theirs = _plain(numpy, numpy.dtype(type(item)))
-            item = numpy.frombuffer(bytes(item), theirs, 1)[0]
+            item = numpy.frombuffer(_bytes_of_structure(item), theirs, 1)[0]
         names = self.base.names
         if isinstance(item, Mapping) and names:
             if set(item) != set(names):
@@ -158,15 +158,14 @@ class ItemType:
                 f"an item must be a tuple of {', '.join(names)}, a dict of these, or have the dtype"
                 f" {self.dtype}; not {theirs or type(item).__name__}"
             )
-        if theirs != self.base:
-            _check_value(numpy, self.base, item)
+        item = _fitting(numpy, self.dtype, item)
         seen = numpy.asarray(item, dtype=self.base)
         if seen.shape != self.shape:
             raise TypeError(
                 f"an item has the shape {self.shape}, not {seen.shape}"
                 + (": put_batch takes arrays of items" if seen.shape else "")
             )
-        if theirs == self.base:
+        if _is_of(self.base, item):
             return seen
         # What pads it is nobody's memory.
         made = numpy.zeros(self.shape, self.base)
@@ -202,6 +201,11 @@ class ItemType:
 def _bytes_of(batch: Any) -> Any:
     """Return a batch as what has its bytes: not all dtypes have a format that buffers know."""
     return batch if isinstance(batch, ctypes.Array) else batch.reshape(-1).view("u1")
+
+
+def _bytes_of_structure(item: Any) -> bytes:
+    # Its class may have a `__bytes__`, and memory beyond the size of the class is no part of it.
+    return ctypes.string_at(ctypes.addressof(item), ctypes.sizeof(type(item)))
 
 
 def _plain(numpy: Any, dtype: Any) -> Any:
@@ -240,7 +244,9 @@ def _check_class(kind: Any) -> None:
     elif issubclass(kind, ctypes.Structure):
         if any("_fields_" in vars(base) for base in kind.__mro__[1:]):
             raise TypeError(f"{kind.__name__} inherits fields: name them all in one class")
-        for field in getattr(kind, "_fields_", ()):
+        if "_fields_" not in vars(kind):
+            raise TypeError(f"{kind.__name__} has no fields")
+        for field in kind._fields_:
             _check_class(field[1])
     elif not issubclass(kind, ctypes._SimpleCData) or kind._type_ in "PzZO":
         raise TypeError(f"{kind.__name__} is a reference, which means nothing to another process")
@@ -255,21 +261,25 @@ def _check_layout(structure: Any, dtype: Any) -> None:
         raise TypeError(f"numpy lays {structure.__name__} out otherwise than ctypes")
 
 
-def _check_value(numpy: Any, dtype: Any, value: Any) -> None:
-    """Raise TypeError or ValueError if a value would not be the same as a field of this dtype."""
+def _fitting(numpy: Any, dtype: Any, value: Any) -> Any:
+    """Return a value as numpy is to be given it for a field of this dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it would not be the same there.
+    """
     base = dtype.base
+    if _is_of(base, value):
+        return value
     if base.names is not None:
-        if isinstance(value, tuple) and not dtype.shape:
-            for name, part in zip(base.names, value, strict=False):
-                _check_value(numpy, base.fields[name][0], part)
-        elif isinstance(value, list | tuple):
-            for part in value:
-                _check_value(numpy, base, part)
-        return
+        return _fitting_struct(numpy, dtype, value)
+    if base.kind == "S" and base.itemsize == 1 and dtype.shape:
+        value = _split(dtype, dtype.shape, value)
     seen = numpy.asarray(value)
     is_time = base.kind in "Mm" and isinstance(value, datetime.date | datetime.timedelta)
     if (seen.dtype.kind not in _TAKES[base.kind] and not is_time and seen.size) or (
-        base.kind in "SU" and seen.dtype.itemsize > base.itemsize
+        base.kind in "SUV" and seen.dtype.itemsize > base.itemsize
     ):
         raise TypeError(f"{value!r} is no {base}, or too long for one")
     if base.kind in "iu" and seen.size:
@@ -281,10 +291,77 @@ def _check_value(numpy: Any, dtype: Any, value: Any) -> None:
             became = seen.astype(base)
         if (numpy.isinf(became) & ~numpy.isinf(seen)).any():
             raise ValueError(f"{value!r} is out of bounds for {base}")
-    if base.kind in "SU" and isinstance(value, str | bytes) and value[-1:] in ("\0", b"\0"):
+    if base.kind in "Mm" and seen.size and not _keeps_time(numpy, base, value, seen):
+        raise ValueError(f"{value!r} is out of bounds for {base}, or finer than its unit")
+    if base.kind in "SU" and _has_nul_at_end(value):
         raise ValueError(
             f"{value!r} ends with a NUL, which a field of {base} can't tell from its end"
         )
+    return value
+
+
+def _is_of(base: Any, value: Any) -> bool:
+    """Tell whether a value, or each of an array's, is exactly of a dtype."""
+    theirs = getattr(value, "dtype", None)
+    return theirs is not None and bool(theirs == base)  # numpy takes None for float64
+
+
+def _fitting_struct(numpy: Any, dtype: Any, value: Any) -> Any:
+    """As `_fitting`, for one with fields: a tuple of them, records, or a list of these."""
+    base = dtype.base
+    names = base.names
+    if isinstance(value, tuple) and not dtype.shape:
+        if len(value) != len(names):
+            raise ValueError(f"a tuple of length {len(value)} doesn't make {', '.join(names)}")
+        return tuple(
+            _fitting(numpy, base.fields[name][0], part)
+            for name, part in zip(names, value, strict=True)
+        )
+    if isinstance(value, list) and dtype.shape:
+        inner = numpy.dtype((base, dtype.shape[1:]))
+        return [_fitting(numpy, inner, part) for part in value]
+    if getattr(getattr(value, "dtype", None), "names", None) != names:
+        raise TypeError(f"{value!r} is no {base}")
+    for name in names:
+        _fitting(numpy, base.fields[name][0], value[name])
+    return value
+
+
+def _split(dtype: Any, shape: tuple[int, ...], value: Any) -> Any:
+    """Return bytes as the single characters that an array of these takes, as ctypes does."""
+    if isinstance(value, list | tuple) and len(shape) > 1:
+        return [_split(dtype, shape[1:], part) for part in value]
+    if not isinstance(value, bytes) or len(shape) > 1:
+        return value
+    if len(value) > shape[0]:
+        raise TypeError(f"{value!r} is too long for {dtype}")
+    if b"\0" in value:
+        raise ValueError(f"{value!r} has a NUL, which ctypes can't tell from its end")
+    return [value[at : at + 1] for at in range(shape[0])]
+
+
+def _has_nul_at_end(value: Any) -> bool:
+    """Tell whether a text, or one of several, ends with what arrays of numpy leave out."""
+    if isinstance(value, str | bytes):
+        return value[-1:] in ("\0", b"\0")
+    return isinstance(value, Sequence) and any(_has_nul_at_end(part) for part in value)
+
+
+def _keeps_time(numpy: Any, base: Any, value: Any, seen: Any) -> bool:
+    """Tell whether times come back from a dtype as they were: numpy truncates, and wraps around."""
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    if isinstance(value, datetime.date | datetime.timedelta):
+        is_day = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
+        unit = numpy.dtype(f"{base.kind}8[{'D' if is_day else 'us'}]")
+        return bool(numpy.array(value, base).astype(unit).item() == value)
+    if numpy.datetime_data(seen.dtype)[0] == "generic":
+        return True  # a number of whatever the unit is
+    if not numpy.can_cast(seen.dtype, base, "same_kind"):
+        raise TypeError(f"{value!r} is no {base}: its unit can't be told in the other")
+    became = seen.astype(base)
+    kept = (became.astype(seen.dtype) == seen) & ~numpy.isnat(became)
+    return bool((kept | (numpy.isnat(became) & numpy.isnat(seen))).all())
 
 
 def _numpy() -> Any:

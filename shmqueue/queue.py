@@ -4,6 +4,7 @@ import time
 from queue import Empty, Full
 from typing import Any, ClassVar
 
+from shmqueue._queue import Encoded, deadline_ns
 from shmqueue.named import NamedQueue
 
 __all__ = ["SharedMemoryQueue"]
@@ -151,15 +152,18 @@ class SharedMemoryQueue(NamedQueue):
 
         Raises
         ------
-        queue.Full, ValueError, OSError, Exception
-            As `put` does.
+        queue.Full, ValueError, OverflowError, OSError, Exception
+            As `put` does, and where it does: what can't be serialised is refused at once.
         """
-        # To be refused now, not after the first wait, if it can't be serialised or is NaN.
-        deadline = _deadline(timeout)
+        deadline = deadline_ns(timeout)
+        if deadline == 0:
+            return self.put_nowait(item)
+        # Once and now: what can't be serialised is refused before the first wait.
+        encoded = Encoded(self, item)
         delay = ASYNC_FIRST_DELAY_SECONDS
         while True:
             try:
-                return self.put_nowait(item)
+                return encoded.put_nowait()
             except Full:
                 delay = await _pause(delay, deadline, Full)
 
@@ -178,10 +182,10 @@ class SharedMemoryQueue(NamedQueue):
 
         Raises
         ------
-        queue.Empty, ValueError, Exception
+        queue.Empty, ValueError, OverflowError, Exception
             As `get` does.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_ns(timeout)
         delay = ASYNC_FIRST_DELAY_SECONDS
         while True:
             try:
@@ -190,17 +194,12 @@ class SharedMemoryQueue(NamedQueue):
                 delay = await _pause(delay, deadline, Empty)
 
 
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
-
-
-async def _pause(delay: float, deadline: float | None, too_late: type[Exception]) -> float:
+async def _pause(delay: float, deadline: int, too_late: type[Exception]) -> float:
     """Sleep until it is time to try again; return how long to sleep next time."""
-    if deadline is not None:
-        left = deadline - time.monotonic()
-        if not left > 0:
-            raise too_late
-        delay = min(delay, left)
+    left = deadline - time.monotonic_ns()
+    if left <= 0:
+        raise too_late
+    delay = min(delay, left / 1e9)
     import asyncio  # who awaits this has it; the others needn't pay for it
 
     await asyncio.sleep(delay)

@@ -241,22 +241,23 @@ OSError
         """
         attachment = self._attachment
         rows = self._rows()
-        index, _ = _groups.join(
+        subscription = _groups.Subscription(
             attachment,
-            None,
             self._before(after, rows),
             *(policy_of(policy, drop_after) or (_groups.POLICY_BLOCK, 0)),
             *start_of(start, bool(rows)),
         )
-        seen = _groups.row_of(attachment, index)
+        seen = _groups.row_of(attachment, subscription.index)
         if seen is None:
             raise _groups.GroupRemovedError(
                 f"the subscription of {self._label()} was removed again at once"
             )
         try:
-            return self._handle(seen, False, copy)._end_with_handle()
+            group = self._handle(seen, False, copy)._end_with_handle()
+            subscription.hand_over()
+            return group
         except BaseException:
-            _groups.leave(attachment, index, seen["state"])
+            subscription.leave()
             raise
 
     def groups(self) -> list[str]:
@@ -485,9 +486,8 @@ class Writer:
     """A registered writer of a stream; see `Stream.writer`. It puts as the stream does."""
 
     def __init__(self, stream: Stream) -> None:
-        self._attachment = stream._attachment
         self._pid = os.getpid()
-        self._number: int | None = _groups.begin_writing(self._attachment)
+        self._registration: _groups.Registration | None = _groups.Registration(stream._attachment)
         self.put = stream.put
         self.put_nowait = stream.put_nowait
         self.put_batch = stream.put_batch
@@ -510,22 +510,17 @@ class Writer:
                 "a writer belongs to the process that registered it, which finishes it: register"
                 " one here by stream.writer()"
             )
-        number, self._number = self._number, None
-        if number is None:
+        registration, self._registration = self._registration, None
+        if registration is None:
             raise ValueError("the writer has finished already")
         self.put = self.put_nowait = self.put_batch = self.put_bytes = _has_finished
         self.reserve = self.reserve_array = _has_finished
-        _groups.finish_writing(self._attachment, number)
+        registration.finish()
 
     def _finish_if_mine(self) -> None:
         """Finish, unless that was done, or is for the process that this one was forked from."""
-        if self._number is not None and self._pid == os.getpid():
+        if self._registration is not None and self._pid == os.getpid():
             self.finish()
-
-    def __del__(self) -> None:
-        """Finish what nobody finished: consumers would wait for it."""
-        if getattr(self, "_number", None) is not None:
-            self._finish_if_mine()
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: it would be finished twice."""

@@ -74,9 +74,13 @@ ALLOWED = {
     "_loans": {"_native/loans", "_protocol"},
     "_blocks": {"_buffers", "_codec", "_core", "_loans", "_protocol", "_readers"},
     "_batch": {"_blocks", "_codec", "_core", "_protocol"},
-    "_consumer": {"_blocks", "_codec", "_core", "_deadlines", "_protocol", "_readers", "errors"},
+    "_kept": {"_blocks"},
+    "_consumer": {
+        *("_blocks", "_codec", "_core", "_deadlines", "_kept", "_protocol", "_readers", "errors"),
+    },
     "_bytes": {
-        *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_protocol"),
+        *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_kept"),
+        "_protocol",
         "_readers",
     },
     "_queue": {
@@ -88,7 +92,7 @@ ALLOWED = {
     },
     "_raw": {"_codec", "_core", "_deadlines", "_queue", "_reservations"},
     "_typed": {
-        *("_codec", "_consumer", "_core", "_deadlines", "_protocol", "_queue", "_readers"),
+        *("_codec", "_consumer", "_core", "_deadlines", "_kept", "_protocol", "_queue", "_readers"),
         "errors",
     },
     "item_types": {"_consumer", "_dtypes", "_queue", "_typed", "errors"},
@@ -96,7 +100,7 @@ ALLOWED = {
         *("_raw", "_core", "doctor", "item_types", "segment", "serializers", "stats"),
         "errors",
     },
-    "queue": {"named", "errors"},
+    "queue": {"_queue", "named", "errors"},
     "groups": {"_arrays", "_bytes", "_core", "_groups", "_readers", "stats", "errors"},
     "_declared": {"_groups", "groups", "stats"},
     "stream": {"_declared", "_groups", "_readers", "groups", "named", "stats"},

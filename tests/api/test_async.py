@@ -4,8 +4,10 @@ import asyncio
 import queue as stdlib_queue
 import time
 
+import numpy
 import pytest
 
+from shmqueue import ShutDown
 from tests import support
 from tests.support import CLOCK_SLACK, LIMIT, drain
 
@@ -89,6 +91,28 @@ def test_timeouts_raise_empty_and_full(create, timeout):
     assert queue.empty()
 
 
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 1e300, "soon", -float("inf"), 0.0])
+def test_a_timeout_means_what_it_does_for_put_and_get(create, timeout):
+    queue = create("empty")
+    full = create("full", capacity=1)
+    full.put("fills it")
+    for call, coroutine in [
+        (queue.get, queue.get_async),
+        (full.get, full.get_async),
+        (full.put, full.put_async),
+    ]:
+        given = ["more"] if call == full.put else []
+        outcomes = []
+        for one in (call, lambda *args, made=coroutine, **how: run(made(*args, **how))):
+            try:
+                outcomes.append(one(*given, timeout=timeout))
+            except Exception as error:
+                outcomes.append((type(error), str(error)))
+            if full.empty():
+                full.put("fills it")
+        assert outcomes[0] == outcomes[1], call
+
+
 def test_a_cancelled_get_takes_no_item(create):
     queue = create()
 
@@ -158,6 +182,89 @@ def test_an_unserialisable_item_raises_in_the_awaiting_coroutine(create):
 
     run(main())
     assert queue.empty()
+
+
+def test_an_unserialisable_item_raises_at_once_although_there_is_no_room(create):
+    queue = create(capacity=1)
+    queue.put("fills it")
+
+    async def main():
+        with pytest.raises(TypeError):
+            await queue.put_async((n for n in "generator"), timeout=LIMIT)
+
+    started = time.monotonic()
+    run(main())
+    assert time.monotonic() - started < LIMIT / 2
+    assert drain(queue, 1) == ["fills it"]
+
+
+class Pickled:
+    """Counts how often it is pickled, and keeps what it was then."""
+
+    def __init__(self, value):
+        self.value = value
+        self.count = 0
+
+    def __reduce__(self):
+        self.count += 1
+        return str, (self.value,)
+
+
+@pytest.mark.parametrize("serializer", [None, "multiprocessing"])
+def test_an_item_that_waits_for_room_is_serialised_once_and_when_it_was_given(create, serializer):
+    queue = create(capacity=1, serializer=serializer)
+    queue.put("first")
+    item = Pickled("as given")
+    array = numpy.arange(50_000)
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async([item, array]))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        item.value = "changed"
+        assert queue.get_nowait() == "first"
+        await putter
+        return queue.get_nowait()
+
+    value, got = run(main())
+    assert (value, item.count) == ("as given", 1)
+    assert numpy.array_equal(got, array)
+
+
+def test_a_put_that_waits_or_was_cancelled_holds_no_memory_of_the_queue(create):
+    queue = create(capacity=1)
+    queue.put("first")
+    before = queue.get_metrics()["pool_free_bytes"]
+    data = bytearray(1 << 20)
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async(memoryview(data)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert queue.get_metrics()["pool_free_bytes"] == before
+        putter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putter
+
+    run(main())
+    data.append(1)  # nothing holds its buffer
+    assert drain(queue, 1) == ["first"]
+
+
+def test_a_shutdown_ends_a_put_that_waits(create):
+    queue = create(capacity=1)
+    queue.put("first")
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async(["second"]))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        queue.shutdown()
+        with pytest.raises(ShutDown):
+            await putter
+
+    run(main())
+    assert drain(queue, 1) == ["first"]
 
 
 def test_a_closed_queue_is_a_value_error(create):

@@ -45,6 +45,18 @@ class Pointing(ctypes.Structure):
     _fields_ = [("at", ctypes.c_void_p * 2)]
 
 
+class Bare(ctypes.Structure):
+    pass
+
+
+class Void(ctypes.Structure):
+    _fields_ = []
+
+
+class Holding(ctypes.Structure):
+    _fields_ = [("bare", Bare), ("a", ctypes.c_int32)]
+
+
 class Big(ctypes.BigEndianStructure):
     _fields_ = [("a", ctypes.c_uint16), ("parts", ctypes.c_int32 * 3)]
 
@@ -207,6 +219,54 @@ def test_the_bytes_of_a_structure_may_be_in_either_order(create, run_id):
         assert (got["a"], got["parts"].tolist()) == (259, [4, 5, 6])
 
 
+class Named(ctypes.Structure):
+    _fields_ = [
+        ("number", ctypes.c_int32),
+        ("name", ctypes.c_char * 4),
+        ("codes", (ctypes.c_char * 2) * 2),
+    ]
+
+
+@pytest.mark.parametrize("name", [b"abcd", b"ab", b"", [b"a", b"b", b"c", b"d"]])
+def test_characters_are_put_as_bytes_in_tuples_and_dicts_as_well(create, name):
+    queue = create(capacity=8, dtype=Named)
+    queue.put((1, name, [b"xy", b"z"]))
+    queue.put_batch([{"number": 1, "name": name, "codes": [b"xy", b"z"]}])
+    wanted = Named(1, name if isinstance(name, bytes) else b"".join(name))
+    wanted.codes[0].value, wanted.codes[1].value = b"xy", b"z"
+    assert [bytes(got) for got in queue.get_batch(8)] == [bytes(wanted)] * 2
+
+
+@pytest.mark.parametrize(
+    "name", [b"abcde", b"ab\0", b"a\0b", "ab", bytearray(b"ab"), [b"ab", b"c"]]
+)
+def test_characters_that_a_field_would_change_are_refused(create, name):
+    queue = create(capacity=8, dtype=Named)
+    with pytest.raises((TypeError, ValueError), match=r"is too long|has a NUL|is no "):
+        queue.put((1, name, [b"", b""]))
+    with pytest.raises((TypeError, ValueError), match="is too long"):
+        queue.put((1, b"", [b"abc", b""]))
+    assert queue.empty()
+
+
+class Printed(ctypes.Structure):
+    _fields_ = [("a", ctypes.c_int32)]
+
+    def __bytes__(self):
+        return b"another text"
+
+
+def test_what_a_structure_says_of_its_bytes_is_not_what_travels(create):
+    queue = create(capacity=8, dtype=Printed)
+    queue.put(Printed(1))
+    queue.put_batch([Printed(2)])
+    queue.put_batch((Printed * 1)(Printed(3)))
+    assert [queue.get().a for _ in range(3)] == [1, 2, 3]
+    records = create("records", dtype=[("a", "<i4")])
+    records.put(Printed(4))
+    assert records.get()["a"] == 4
+
+
 def _put_ticks(queue):
     assert queue.dtype is Tick
     queue.put_batch([Tick(number, number / 2, b"x") for number in range(4)])
@@ -317,6 +377,85 @@ def test_a_number_too_large_for_its_field_is_refused(create, dtype, value):
     assert queue.empty()
 
 
+# ---- what a field would change
+
+RECORD = numpy.dtype([("a", "<i4")])
+REAL = numpy.array([(1.5,), (2.5,)], [("a", "<f8")])
+YEAR_3000 = datetime.datetime(3000, 1, 1)
+NOON = datetime.datetime(2020, 1, 1, 12, 30)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("<f8", "2.5"),
+        ("<f8", b"2.5"),
+        ("<M8[ns]", YEAR_3000),
+        ("<M8[ns]", YEAR_3000.date()),
+        ("<M8[ns]", numpy.datetime64(YEAR_3000)),
+        ("<M8[D]", NOON),
+        ("<M8[D]", numpy.datetime64(NOON)),
+        (("<M8[D]", (2,)), numpy.array([NOON, "NaT"], "<M8[s]")),
+        ("<m8[s]", numpy.timedelta64(1500, "ms")),
+        ("<m8[s]", datetime.timedelta(milliseconds=1500)),
+        (("<m8[s]", (2,)), numpy.array([1000, 1500], "<m8[ms]")),
+        ("<m8[s]", numpy.timedelta64(1, "M")),
+        ("V4", b"abcdefgh"),
+        ("V4", numpy.void(b"abcdefgh")),
+        ("S4", b"a\0"),
+        (("S4", (2,)), [b"a\0", b"b"]),
+        (("<U4", (2, 1)), [["a"], ["b\0"]]),
+        ((RECORD, (2,)), REAL),
+        ((RECORD, (2,)), REAL["a"]),
+        ((RECORD, (2,)), [REAL[0], REAL[1]]),
+        ((RECORD, (2,)), [1, 2]),
+        ((RECORD, (2,)), numpy.array([(1,), (2,)], [("other", "<i4")])),
+    ],
+)
+@pytest.mark.parametrize("is_field", [False, True], ids=["item", "field"])
+def test_a_value_that_would_change_on_the_way_is_refused(create, dtype, value, is_field):
+    queue = create(capacity=4, dtype=[("f", dtype)] if is_field else dtype)
+    item = (value,) if is_field else value
+    with pytest.raises((TypeError, ValueError), match=r"is no |out of bounds|ends with a NUL"):
+        queue.put(item)
+    with pytest.raises((TypeError, ValueError)):
+        queue.put_batch([item])
+    assert queue.empty()
+
+
+@pytest.mark.parametrize("value", [REAL[0], 1.5, 5, b"abc", None, [1], {"a": 1}])
+def test_a_record_within_is_made_of_nothing_else(create, value):
+    queue = create(capacity=4, dtype=[("p", RECORD)])
+    with pytest.raises(TypeError, match="is no "):
+        queue.put((value,))
+    queue.put(((1,),))
+    queue.put((numpy.array((2,), [("a", "<i8")])[()],))
+    assert [got["p"]["a"] for got in queue.get_batch(2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "expected"),
+    [
+        ("<M8[ns]", numpy.datetime64("NaT"), "NaT"),
+        ("<M8[ns]", numpy.datetime64("NaT", "D"), "NaT"),
+        ("<M8[ns]", numpy.datetime64(2020 - 1970, "Y"), "2020-01-01"),
+        ("<M8[D]", datetime.datetime(2020, 1, 1), "2020-01-01"),
+        ("<M8[D]", numpy.datetime64("2020-01-01T00:00", "m"), "2020-01-01"),
+        ("<M8[m]", NOON, "2020-01-01T12:30"),
+        ("<m8[s]", numpy.timedelta64("NaT", "ms"), "NaT"),
+        ("<m8[s]", numpy.timedelta64(3), 3),
+        ("<m8[s]", numpy.timedelta64(2000, "ms"), 2),
+        ("<m8[ms]", datetime.timedelta(days=-1), -86_400_000),
+    ],
+)
+def test_a_time_that_stays_the_same_may_be_in_another_unit(create, dtype, value, expected):
+    queue = create(dtype=[("f", dtype)])
+    queue.put((value,))
+    expected = numpy.array(expected, dtype)
+    got = queue.get()["f"]
+    assert got == expected or (numpy.isnat(got) and numpy.isnat(expected))
+
+
 # ---- what can't be
 
 
@@ -331,6 +470,7 @@ def test_a_number_too_large_for_its_field_is_refused(create, dtype, value):
         (numpy.zeros((), [("other", "<i8")]), "not .*other"),
         (_array(2), r"shape \(\), not \(2,\): put_batch takes arrays"),
         (Other(1), "not .*time"),
+        (Bare(), "not Bare"),
         ((1, 2.5, "XLO", (3, 4)), "'XLO' is no |S3"),
         ((1, 2.5, b"LONG", (3, 4)), "b'LONG' is no |S3, or too long"),
         ((1.5, 2.5, b"", (3, 4)), "1.5 is no int64"),
@@ -353,6 +493,7 @@ def test_what_makes_no_item_is_refused_and_nothing_is_put(queue, item, told):
     "dtype",
     [
         *(object, [("a", "O")], "V0", "no such", lambda: 1, ctypes.py_object),
+        *(Bare, Void, Holding, Bare * 2),
         *(Sub, ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int), Either, Pointing),
         numpy.dtype([(("title", "a"), "<f8")]),
         [(f"field {number}", "u1") for number in range(4000)],

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from shmqueue import ShutDown
+from shmqueue import Queue, ShutDown, memory
 from tests.protocol.raw import HEAD
 
 
@@ -63,3 +63,68 @@ def test_one_interrupt_ends_a_shutdown_that_waits_for_a_stopped_consumer(create,
     queue.shutdown(immediate=True)
     with pytest.raises(ShutDown):
         queue.get()
+
+
+class Interrupting:
+    """Something whose loading is interrupted, once."""
+
+    interrupts = 0
+
+    def __init__(self, size):
+        self.content = b"c" * size
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if Interrupting.interrupts:
+            Interrupting.interrupts -= 1
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("size", [10, 5000, 20_000, 200_000])
+def test_an_item_whose_loading_is_interrupted_is_got_next(create, size, monkeypatch):
+    queue = create()
+    queue.put(Interrupting(size))
+    queue.put("second")
+    monkeypatch.setattr(Interrupting, "interrupts", 1)
+    with pytest.raises(KeyboardInterrupt):
+        queue.get()
+    assert queue.qsize() == 2
+    assert len(queue.get().content) == size
+    assert queue.get() == "second"
+
+
+def test_an_item_that_a_serializer_was_interrupted_with_is_got_next():
+    class Serializer:
+        is_interrupted = True
+
+        def dumps(self, item):
+            return item.encode()
+
+        def loads(self, data):
+            if self.is_interrupted:
+                self.is_interrupted = False
+                raise KeyboardInterrupt
+            return data.decode()
+
+    queue = Queue(serializer=Serializer())
+    queue.put("first")
+    queue.put("second")
+    with pytest.raises(KeyboardInterrupt):
+        queue.get()
+    assert [queue.get(), queue.get()] == ["first", "second"]
+    queue.close()
+
+
+def test_a_view_that_is_interrupted_before_it_is_made_takes_no_item(create, monkeypatch):
+    queue = create()
+    queue.put(b"large" * 100_000)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "headroom_bytes", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            queue.get_view()
+    with queue.get_view() as view:
+        assert view.nbytes == 500_000

@@ -94,7 +94,14 @@ class TestAfterwards:
         queue = make_either(2)
         queue.put_batch([1, 2])
         queue.shutdown()
-        for call in (lambda: queue.put(3), lambda: queue.put_batch([3, 4])):
+        for call in (
+            lambda: queue.put(3),
+            lambda: queue.put_nowait(3),
+            lambda: queue.put_nowait([3]),
+            lambda: queue.put_nowait(LARGE),
+            lambda: queue.put_batch([3, 4]),
+            lambda: queue.put_batch([3, 4], block=False),
+        ):
             with pytest.raises(ShutDown):
                 call()
         assert drain(queue, 2) == [1, 2]
@@ -382,3 +389,15 @@ class TestEmptyAndClosed:
         other.close()
         queue.put(1)
         assert queue.get(timeout=LIMIT) == 1
+
+
+@pytest.mark.parametrize("call", ["put", "put_batch"])
+@pytest.mark.parametrize("item", [[1], ["list"], [LARGE]], ids=["int", "list", "large"])
+def test_nothing_is_full_that_is_shut_down(make_either, item, call):
+    """Who tries again for as long as it is full would never end."""
+    queue = make_either(1)
+    queue.put("fills it")
+    queue.shutdown()
+    for options in ({"block": False}, {"timeout": 0.01}, {}):
+        with pytest.raises(ShutDown):
+            getattr(queue, call)(item, **options)

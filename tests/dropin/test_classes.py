@@ -72,6 +72,12 @@ class TestBeing:
         with pytest.raises(ValueError, match="serializer"):
             kind(serializer="no such thing")
 
+    @pytest.mark.parametrize("call", ["put", "put_nowait"])
+    def test_an_item_may_be_put_by_the_name_that_it_has_there(self, make, kind, call):
+        queue = make(kind)
+        getattr(queue, call)(obj="by name")
+        assert queue.get() == "by name"
+
     def test_no_thread_and_no_lock_is_made(self, make):
         import threading
 

@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 import shmqueue
-from tests import support
+from tests import support, views
 
 # As many as the system lets a process have descriptors for, up to a thousand.
 MANY = 1000
@@ -89,4 +89,20 @@ def test_a_put_that_the_machine_has_no_memory_for_is_refused_and_the_rest_goes_o
     assert queue.get() == "small ones still fit"
     queue.put(numpy.ones(1 << 20, dtype=numpy.uint8))
     assert queue.get().sum() == 1 << 20
+    queue.close()
+
+
+def test_a_batch_that_finds_no_memory_on_its_way_keeps_none(monkeypatch):
+    queue = shmqueue.Queue()
+    small = b"s" * 2000
+    queue.put(bytes(100_000))
+    queue.get()
+    monkeypatch.setattr(shmqueue.memory, "headroom_bytes", lambda: 0)
+    # The large item, in memory that was kept, is in its slot before the ring should grow.
+    for _ in range(3):
+        with pytest.raises(OSError, match="no shared memory"):
+            queue.put_batch([bytes(100_000), *[small] * 60_000])
+    views.assert_all_free(queue)
+    queue.put(bytes(100_000))
+    assert len(queue.get()) == 100_000
     queue.close()

@@ -290,14 +290,23 @@ def test_a_queue_of_multiprocessing_is_refused_as_there(make):
     standard.close()
 
 
-def test_what_a_full_queue_refuses_has_left_no_descriptor_behind():
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda queue, item: queue.put_nowait(item),
+        lambda queue, item: queue.put(item, timeout=0.001),
+        lambda queue, item: queue.put_batch([item], timeout=0.001),
+    ],
+    ids=["at once", "in time", "in a batch"],
+)
+def test_what_a_full_queue_refuses_has_left_no_descriptor_behind(refused):
     queue = Queue(1)
     queue.put("full")
     ours, theirs = socket.socketpair()
     before = open_descriptors()
     for _ in range(20):
         with pytest.raises(Full):
-            queue.put_nowait(ours)
+            refused(queue, ours)
     assert open_descriptors() == before
     ours.close()
     theirs.close()

@@ -211,7 +211,7 @@ def test_no_item_is_finished_before_it_was_consumed(make_stream):
     consumers = Consumers(stream, "sum", Looking).start()
     with pytest.raises(ValueError, match="no number"):
         consumers.join(LIMIT)
-    assert seen == [([1, 2], 0), 0]
+    assert seen == [([1, 2], 0), ([4, 5], 0), 5]
 
 
 def test_draining_waits_for_what_is_being_consumed(stream):

@@ -1,11 +1,12 @@
 """Items that a consumer took together with one that could not be loaded, and has not got yet."""
 
 import signal
+import threading
 from queue import Empty
 
 import pytest
 
-from tests.support import LIMIT
+from tests.support import LIMIT, Thread, await_asleep, wait_until
 
 
 class Refuses:
@@ -120,3 +121,93 @@ def test_a_lingering_batch_that_a_signal_ends_loses_nothing(make_stream, exiting
         next(a.batches(5, linger=LIMIT))
     assert a.get_batch(5) == [3]
     assert a.get_batch(5) == ["loaded", 5]
+
+
+def lag_of(stream):
+    return stream.get_metrics()["groups"][0]["lag"]
+
+
+def test_a_signal_while_a_batch_lingers_is_raised_at_once_and_loses_nothing(make_stream, exiting):
+    stream = make_stream(groups=["a"])
+    a = stream.group("a")
+    stream.put_batch([1, b"2"])
+
+    def put_more():
+        wait_until(lambda: lag_of(stream) == 0, "the first to be taken")
+        stream.put_batch([SignalsOnce(), 4])
+
+    putting = Thread(put_more)
+    with pytest.raises(SystemExit):
+        next(a.batches(5, linger=LIMIT))
+    putting.result()
+    assert a.qsize() == 4
+    assert [a.get() for _ in range(4)] == [1, b"2", "loaded", 4]
+
+
+@pytest.mark.parametrize("dtype", [None, "i4", "M8[s]"])
+def test_a_signal_while_a_batch_waits_for_more_loses_nothing(make_stream, exiting, dtype):
+    np = pytest.importorskip("numpy")
+    stream = make_stream(groups=["a"], **({} if dtype is None else {"dtype": dtype}))
+    a = stream.group("a")
+    items = np.arange(3).astype(dtype or "i8")
+    stream.put_batch(items)
+    waiting = threading.main_thread()
+
+    def send():
+        wait_until(lambda: lag_of(stream) == 0, "all to be taken")
+        await_asleep(f"/proc/self/task/{waiting.native_id}")
+        signal.pthread_kill(waiting.ident, signal.SIGUSR1)
+
+    sending = Thread(send)
+    with pytest.raises(SystemExit):
+        next(a.batches(5, linger=LIMIT))
+    sending.result()
+    assert a.qsize() == 3
+    assert [a.get(timeout=LIMIT) for _ in range(3)] == list(items)
+
+
+def test_an_error_behind_a_lingering_batch_is_there_for_whoever_asks_next(pipeline):
+    a, b = pipeline
+    for batch in a.batches(5, linger=LIMIT):
+        assert batch == [1, 2]
+        break
+    a.done()
+    assert b.qsize() == 0
+    with pytest.raises(LookupError):
+        a.get()
+    assert a.get_batch(5) == [4, 5]
+
+
+def test_skipping_leaves_the_newest_of_the_ring_and_none_of_them(make_stream):
+    stream = make_stream(groups={"a": {}, "b": {"after": "a"}})
+    a, b = stream.group("a"), stream.group("b")
+    stream.put_batch([1, 2, Refuses(), 4, 5])
+    assert a.get_batch(5) == [1, 2]
+    stream.put_batch(["newer", "newest"])
+    assert a.skip_to_latest() == 4
+    assert a.qsize() == 1
+    assert a.get() == "newest"
+    a.done()
+    assert b.qsize() == 7
+
+
+def test_skipping_leaves_the_newest_of_them_where_none_is_in_the_ring(pipeline):
+    a, _ = pipeline
+    assert a.get_batch(5) == [1, 2]
+    assert a.skip_to_latest() == 2
+    assert a.skip_to_latest() == 0
+    assert a.get_batch(5) == [5]
+
+
+def test_skipping_gives_the_memory_of_large_ones_back(make_stream, exiting):
+    np = pytest.importorskip("numpy")
+    stream = make_stream(groups=["a"])
+    a = stream.group("a")
+    stream.put_batch([np.zeros(1 << 15), SignalsOnce()])
+    with pytest.raises(SystemExit):
+        a.get_batch(2)
+    stream.put("newest")
+    assert stream.get_metrics()["view_bytes"] > 0
+    assert a.skip_to_latest() == 2
+    assert stream.get_metrics()["view_bytes"] == 0
+    assert a.get() == "newest"

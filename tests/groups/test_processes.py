@@ -7,7 +7,7 @@ from queue import Empty
 
 import pytest
 
-from shmqueue import GroupRemovedError, ShutDown, _repair
+from shmqueue import GroupRemovedError, NoFreeSeatError, ShutDown, _repair
 from tests import support
 from tests.groups import workers
 from tests.protocol.raw import HEAD, TAIL
@@ -17,6 +17,8 @@ FORK = multiprocessing.get_context("fork")
 WRITERS = 3
 ITEMS = 400
 PATTERNS = 200_000
+# How many consumers may hold items of groups that others come after.
+MAX_HOLDS = 256
 
 
 def of_each_writer(items):
@@ -297,3 +299,22 @@ def put_arrays(stream, count):
 def stopped(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0] == "T"
+
+
+def take_twice(group):
+    for _ in range(2):
+        with pytest.raises(NoFreeSeatError, match="as many consumers hold items"):
+            group.get(timeout=LIMIT)
+
+
+def test_a_child_without_a_row_of_its_own_takes_nothing_of_a_group_that_is_followed(make_stream):
+    stream = make_stream(capacity=300, groups={"first": {}, "second": {"after": "first"}})
+    stream.put_batch(range(260))
+    consumers = [stream.group("first") for _ in range(MAX_HOLDS)]
+    for consumer in consumers:
+        consumer.get(timeout=LIMIT)
+    there = stream.group("first").qsize()
+    run_in_fork(take_twice, consumers[0])
+    assert stream.group("first").qsize() == there
+    for consumer in consumers:
+        consumer.close()

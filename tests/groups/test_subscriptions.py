@@ -1,5 +1,7 @@
 """Subscriptions end with their handle, whatever other threads do with it."""
 
+import gc
+
 import pytest
 
 from shmqueue import _groups
@@ -49,6 +51,38 @@ class TestClosingASubscription:
         assert subscription.closed
         assert len(stream.groups()) == 1
         subscription.close()
+        assert stream.groups() == []
+
+
+class TestOpening:
+    def test_what_is_interrupted_leaves_no_group(self, make_stream, monkeypatch):
+        stream = make_stream()
+        for call in ("row_of", "Subscription"):
+            with monkeypatch.context() as patched:
+                if call == "row_of":
+                    patched.setattr(_groups, "row_of", _interrupt)
+                else:
+                    # As if a signal's handler had raised when it returned.
+                    opened = _groups.Subscription
+                    patched.setattr(
+                        _groups, "Subscription", lambda *of, made=opened: _interrupt(made(*of))
+                    )
+                with pytest.raises(KeyboardInterrupt):
+                    stream.subscribe()
+            gc.collect()
+            assert stream.groups() == []
+
+    def test_a_child_that_was_forked_meanwhile_leaves_it_to_its_parent(self, make_stream):
+        stream = make_stream()
+        opened = _groups.Subscription(stream._attachment, {}, _groups.POLICY_BLOCK, 0, 0, 0)
+
+        def child():
+            stream.put("has a seat")
+            opened.leave()
+
+        support.run_in_fork(child)
+        assert len(stream.groups()) == 1
+        opened.leave()
         assert stream.groups() == []
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from shmqueue import ShutDown
+from shmqueue import ShutDown, _groups
 from tests import support
 from tests.support import LIMIT, run_in_fork
 
@@ -96,3 +96,18 @@ def test_a_stream_that_is_at_its_end_is_named(make_stream, immediate):
         with pytest.raises(ShutDown, match=rf"^/dev/shm/{stream.segment_name} is at its end$"):
             call()
     assert support.segment_files(stream.run_id) == [stream.segment_name]
+
+
+def test_a_writer_that_is_interrupted_while_it_begins_has_finished(make_stream, monkeypatch):
+    stream = make_stream(groups=["a"])
+
+    def interrupted(attachment, register=_groups.Registration):
+        register(attachment)
+        raise KeyboardInterrupt  # as if a signal's handler had raised when it returned
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_groups, "Registration", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.writer()
+    with pytest.raises(ShutDown):
+        stream.group("a").get(timeout=LIMIT)

@@ -81,9 +81,11 @@ def put_large_beside_a_dead_subscriber(run_id, count):
             group, seen = stream.group("g"), []  # before: who joins clears up after the dead
             child = os.fork()
             if child == 0:
-                stream.subscribe()
+                subscription = stream.subscribe()
+                assert subscription.closed is False
                 os.kill(os.getpid(), signal.SIGKILL)
             os.waitpid(child, 0)
+            assert len(stream.groups()) == 2, "the dead one's is there still"
             for number in range(count):
                 stream.put(bytes([number]) * (1 << 20), timeout=LIMIT)
                 seen.append(group.get(timeout=LIMIT)[0])
