@@ -58,5 +58,18 @@ class CallQueue(process._SafeQueue, Queue):  # type: ignore[misc]
             self.shutdown()
         Queue.close(self)
 
+    def __getstate__(self) -> tuple[Any, ...]:  # type: ignore[override]
+        """Travel to a worker, unless the executor broke before that one was started.
+
+        `submit` starts workers while the manager's thread may be closing this queue, and raises
+        what is raised here.
+        """
+        try:
+            return Queue.__getstate__(self)
+        except ValueError:
+            raise process.BrokenProcessPool(
+                "the executor broke, or was shut down, while it started a process"
+            ) from None
+
     def _travelling(self) -> dict[str, Any]:
         return {}  # the futures stay with the executor

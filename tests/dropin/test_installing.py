@@ -12,6 +12,7 @@ import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import queues
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
@@ -169,6 +170,13 @@ class TestExecutor:
                 doomed.result(LIMIT)
             for future in others:
                 assert isinstance(future.exception(LIMIT), (BrokenProcessPool, type(None)))
+
+    def test_a_worker_started_meanwhile_fails_as_what_is_submitted_later_does(self, ctx):
+        with ProcessPoolExecutor(1, mp_context=ctx) as executor:
+            assert executor.submit(workers.double, 2).result(LIMIT) == 4
+            calls = executor._call_queue
+        with pytest.raises(BrokenProcessPool, match="while it started a process"):
+            ForkingPickler.dumps(calls)
 
     def test_an_initializer_that_fails_breaks_it(self, ctx):
         executor = ProcessPoolExecutor(1, mp_context=ctx, initializer=workers.die)
