@@ -12,7 +12,7 @@ import time
 from tests.faults.processes import Forks
 from tests.hostile.calls import CLEAR
 from tests.hostile.mutations import mutate_some
-from tests.hostile.trials import Finding, Trials
+from tests.hostile.trials import Finding, Trials, tags_of
 from tests.support import Thread, die_with_parent, wait_until
 
 SLICE_SECONDS = 0.25
@@ -50,6 +50,8 @@ class Slices(Trials):
             queue = ground.attach()
         except CLEAR as error:  # it is sound as yet
             raise Finding(f"a sound segment was refused: {error!r}") from error
+        # What is taken back may be the tag of a word that was let go meanwhile.
+        self._tags = tags_of(ground)
         began = self._words[WRITTEN]
         self._words[WANTED] = self._grounds.index(ground) + 1 + rng.getrandbits(32) * 1000
         until = time.monotonic() + SLICE_SECONDS

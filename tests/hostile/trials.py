@@ -126,7 +126,7 @@ class Trials:
             queue = self._clearly("attach", ground.attach)
         except CLEAR:
             return "refused"
-        self._tags = _tags_of(ground)
+        self._tags = tags_of(ground)
         noticed = False
         calls = self._calls[ground.label]
         held = []
@@ -188,7 +188,7 @@ def _plenty():
     return 4 << 30
 
 
-def _tags_of(ground):
+def tags_of(ground):
     """Return what each seat would put into an owner word."""
     raw = ground.raw
     return {
@@ -202,7 +202,7 @@ def _waits_for_the_living(ground, before):
 
     Or as it was, when the queue was attached to: its own seat it knows without looking.
     """
-    tags = before | _tags_of(ground)
+    tags = before | tags_of(ground)
     return any(ground.raw.owner(end) & ~0xFF in tags for end in range(4))
 
 
