@@ -24,9 +24,13 @@
  * No write of another thread is lost on the way: a write before the page was copied is in the copy,
  * one after it goes there. What is to be seen by others, a draft or what a stage writes, stays the
  * parent's and in its block: the child gets a copy that was made before the fork, since the parent may give
- * the block to others before the child has run at all. The block of a view that became private is free at once. When the last
- * object drops private memory, the pool is mapped there again; until then no block that lies there is
- * lent by this process (in a child, its parent's blocks live on).
+ * the block to others before the child has run at all. The block of a view that became private is free at
+ * once. When the last object drops private memory, the pool is mapped there again; until then no block that
+ * lies there is lent by this process (in a child, its parent's blocks live on).
+ *
+ * Several groups of a stream may have got the same item: then several loans have the same memory, each with
+ * a pin of its own. They become private together, and the last of them maps the pool there again; and if
+ * one of them stays since it is written, all do.
  *
  * Kill points: none that blocks.h doesn't have. A dead process holds its blocks by its tag; what it
  * had lent went with its memory.
@@ -97,15 +101,32 @@ static inline int shmq_map_lent_pool(shmq_view *view) {
   return 1;
 }
 
+/* Does memory of this process that is not the pool's any more lie there? Under the lock. */
+static inline int shmq_is_remapped(const shmq_view *view, uint64_t offset, uint64_t bytes) {
+  if (view->remapped_loans == 0) return 0;
+  for (const shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next)
+    if (loan->view == view && loan->is_remapped && loan->offset < offset + bytes &&
+        offset < loan->offset + loan->bytes)
+      return 1;
+  return 0;
+}
+
+/* Has another loan the same memory, and made it private already? Only pinned blocks are lent twice. */
+static inline int shmq_loan_is_remapped_by_another(const shmq_loan *loan) {
+  return loan->pinner != SHMQ_NO_PINNER && !loan->is_remapped &&
+         shmq_is_remapped(loan->view, loan->offset, loan->bytes);
+}
+
 /* Makes the loan's memory private to this process, where it is; its content stays. With `now`, at
  * once and for good: nonzero if that worked. Else each page when it is written to. Under the lock. */
 static inline int shmq_loan_remap(shmq_loan *loan, int now) {
   shmq_view *view = loan->view;
   uint8_t *memory = shmq_loan_memory(loan);
   if (!loan->is_remapped) {
-    if (!shmq_fd_is_ours(view) ||
-        mmap(memory, loan->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, view->fd,
-             (off_t)(view->pool_offset + loan->offset)) == MAP_FAILED)
+    if (!shmq_loan_is_remapped_by_another(loan) &&
+        (!shmq_fd_is_ours(view) ||
+         mmap(memory, loan->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, view->fd,
+              (off_t)(view->pool_offset + loan->offset)) == MAP_FAILED))
       return 0;
     loan->is_remapped = 1;
     view->remapped_loans++;
@@ -141,16 +162,6 @@ static inline int shmq_loan_replace(shmq_loan *loan, void *copy) {
   if (!loan->is_remapped) loan->view->remapped_loans++;
   loan->is_remapped = 1;
   return 1;
-}
-
-/* Does memory of this process that is not the pool's any more lie there? Under the lock. */
-static inline int shmq_is_remapped(const shmq_view *view, uint64_t offset, uint64_t bytes) {
-  if (view->remapped_loans == 0) return 0;
-  for (const shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next)
-    if (loan->view == view && loan->is_remapped && loan->offset < offset + bytes &&
-        offset < loan->offset + loan->bytes)
-      return 1;
-  return 0;
 }
 
 /* ---- from hand to hand ------------------------------------------------------------------------- */
@@ -233,10 +244,12 @@ static inline void shmq_loan_end(shmq_loan *loan) {
   shmq_view *view = loan->view;
   pthread_mutex_lock(&shmq_loans_lock);
   if (loan->is_remapped) {
-    if (shmq_map_pool_again(view, loan->offset, loan->bytes, view->lent_pool + loan->offset) ==
-        MAP_FAILED)
-      view->lends_no_more = 1;
+    loan->is_remapped = 0;
     view->remapped_loans--;
+    if (!shmq_loan_is_remapped_by_another(loan) &&
+        shmq_map_pool_again(view, loan->offset, loan->bytes, view->lent_pool + loan->offset) ==
+            MAP_FAILED)
+      view->lends_no_more = 1;
   }
   shmq_loan_free_block(loan);
   *loan->link = loan->next;
@@ -265,13 +278,24 @@ static inline void shmq_loan_keep(shmq_loan *loan) {
 
 /* ---- forks --------------------------------------------------------------------------------------- */
 
+/* Must the loan's memory stay the pool's in this process, for others are to see what is written there? */
+static inline int shmq_loan_stays(const shmq_loan *loan) {
+  if (loan->is_draft || loan->is_written) return 1;
+  if (loan->pinner == SHMQ_NO_PINNER) return 0;
+  for (const shmq_loan *other = shmq_loans; other != NULL; other = other->next)
+    if (other->is_written && other->is_lent && other->view == loan->view &&
+        other->offset == loan->offset && shmq_loan_is_ours(other))
+      return 1;
+  return 0;
+}
+
 /* In the order of the table above. Where the system refuses the memory, a view stays as it is: its
  * block is held until the parent drops it. The child tries again, for what it sees from then on. */
 static void shmq_loans_before_fork(void) {
   pthread_mutex_lock(&shmq_loans_lock);
   for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next) {
     if (!loan->is_lent || !shmq_loan_is_ours(loan)) continue;
-    if (loan->is_draft || loan->is_written)
+    if (shmq_loan_stays(loan))
       loan->copy = shmq_loan_copy(loan);
     else if (shmq_loan_remap(loan, 1))
       shmq_loan_free_block(loan);
@@ -289,6 +313,7 @@ static void shmq_loans_after_fork_in_parent(void) {
 static void shmq_loans_after_fork_in_child(void) {
   for (shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next) {
     if (loan->block == SHMQ_NO_BLOCK) continue;
+    /* Of several at one place each has a copy of the same, and the last one's is used. */
     if (loan->is_lent && !shmq_loan_replace(loan, loan->copy) && !shmq_loan_remap(loan, 0))
       shmq_loan_replace(loan, shmq_loan_copy(loan)); /* the file can't be reached any more */
     loan->copy = NULL;

@@ -482,3 +482,70 @@ class TestWhatOthersAreToSee:
             wait()
         got = queue.get()
         assert got.min() == got.max() == 8
+
+
+class TestGroupsThatHoldTheSameItem:
+    """In one process: their arrays have the same memory."""
+
+    @pytest.fixture
+    def held(self, run_id):
+        """Return a stream, two groups of it, and the array that each has got of the first item."""
+        with Stream("both", run_id=run_id, create=True, capacity=2, groups=["a", "b"]) as stream:
+            stream.put(numbered(0, MEGABYTE))
+            with stream.group("a") as a, stream.group("b") as b:
+                yield stream, a, b, [a.get(), b.get()]
+            stream.unlink()
+
+    @pytest.mark.parametrize("dropped", [0, 1])
+    def test_each_keeps_its_own_though_the_other_drops_it(self, held, run_child, turns, dropped):
+        stream, a, b, arrays = held
+        assert [lies_in(stream, array) for array in arrays] == [True, True]
+
+        def child():
+            del arrays[dropped]
+            gc.collect()
+            turns.hear()
+            assert is_numbered(arrays[0], 0, MEGABYTE)
+            turns.say()
+
+        wait = run_child(child)
+        del arrays[dropped]
+        gc.collect()
+        for number in range(1, 10):
+            stream.put(numbered(number, MEGABYTE), timeout=LIMIT)
+            assert is_numbered(a.get(), number, MEGABYTE)
+            assert is_numbered(b.get(), number, MEGABYTE)
+        assert is_numbered(arrays[0], 0, MEGABYTE)
+        turns.swap()
+        wait()
+        arrays.clear()
+        gc.collect()
+        stream.put(numbered(10, MEGABYTE))
+        seen = a.get()
+        assert is_numbered(seen, 10, MEGABYTE)
+        assert lies_in(stream, seen)
+
+    def test_what_one_of_them_writes_others_see(self, run_id, run_child, turns):
+        groups = {"writes": {}, "looks": {}, "after": {"after": "writes"}}
+        with (
+            Stream("some", run_id=run_id, create=True, capacity=2, groups=groups) as stream,
+            stream.group("writes", writes=True) as writes,
+            stream.group("looks") as looks,
+            stream.group("after") as after,
+        ):
+            stream.put(numpy.zeros(MEGABYTE, "u1"))
+            written, seen = writes.get(), looks.get()
+
+            def child():
+                turns.hear()
+                assert written.max() == seen.max() == 0
+                turns.say()
+
+            wait = run_child(child)
+            written[:] = 5
+            turns.swap()
+            wait()
+            assert seen.min() == 5
+            writes.done()
+            assert after.get(timeout=LIMIT).min() == 5
+            stream.unlink()
