@@ -309,6 +309,7 @@ cdef class Registration:
 
     cdef Attachment attachment
     cdef uint32_t writer
+    cdef uint64_t epoch
     cdef bint is_writing
 
     def __init__(self, Attachment attachment not None):
@@ -327,11 +328,14 @@ cdef class Registration:
         if status != SHMQ_OK:
             attachment._raise_for(status)
         self.attachment = attachment
+        self.epoch = attachment.view.epoch
         self.is_writing = True
 
     def finish(self):
         """Finish the writer, unless this is a forked child; with the last one the stream ends."""
-        if self.is_writing and shmq_view_is_mine(self.attachment.view):
+        # A child that has a seat of its own may have a writer of its own in the same row.
+        if (self.is_writing and shmq_view_is_mine(self.attachment.view)
+                and self.attachment.view.epoch == self.epoch):
             with nogil:
                 shmq_finish_writing(self.attachment.view, self.writer)
         self.is_writing = False

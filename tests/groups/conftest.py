@@ -4,6 +4,9 @@ import multiprocessing
 import pytest
 
 from shmqueue import Stream
+from tests.faults.conftest import turns
+
+__all__ = ["heap", "make_stream", "turns"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from shmqueue import ShutDown, _groups
 from tests import support
 from tests.support import LIMIT, run_in_fork
 
-SPAWN = multiprocessing.get_context("spawn")
+FORK, SPAWN = (multiprocessing.get_context(method) for method in ("fork", "spawn"))
 
 
 def leave(writer):
@@ -76,6 +76,27 @@ def test_a_forked_child_may_leave_the_block_of_its_parents_writer(make_stream):
         run_in_fork(leave, out)
         out.put("still writing")
     assert list(stream.group("a")) == ["of the child", "still writing"]
+
+
+def test_a_forked_child_that_drops_its_parents_writer_keeps_its_own(make_stream, turns):
+    stream = make_stream(groups=["a"])
+    writers, other = [stream.writer()], stream.writer()
+
+    def child():
+        turns.hear()
+        own = stream.writer()
+        writers.clear()
+        turns.swap()
+        own.put("after all others")
+        own.finish()
+
+    forked = support.Child(FORK, child)
+    writers.pop().finish()
+    turns.swap()  # its own stands where the parent's did
+    other.finish()
+    turns.say()
+    forked.result()
+    assert list(stream.group("a")) == ["after all others"]
 
 
 def test_a_writer_is_not_sent_to_another_process_but_its_stream_is(make_stream):
