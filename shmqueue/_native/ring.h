@@ -76,6 +76,16 @@ static inline int shmq_has_room(const shmq_view *view, uint64_t count) {
   return tail - head + count <= view->capacity;
 }
 
+/* Is there no room for `count` items because something else wrote over an end? Not of a stream. */
+static inline int shmq_ends_contradict(const shmq_view *view, uint64_t count) {
+  /* acquire, all: in this order. The head only grows: where it stood still, the tail was read while it
+   * was there, and can't have been further ahead of it than the capacity. */
+  uint64_t head = load_acquire(&shmq_head(view)->sequence);
+  uint64_t depth = load_acquire(&shmq_tail(view)->sequence) - head;
+  if (load_acquire(&shmq_head(view)->sequence) != head || depth + count <= view->capacity) return 0;
+  return depth > view->capacity || view->capacity >= SHMQ_UNBOUNDED;
+}
+
 static inline int shmq_has_item(const shmq_view *view, const shmq_reader *reader) {
   if (reader != NULL) {
     shmq_end *slowest;

@@ -395,6 +395,8 @@ static inline shmq_status shmq_await_room(shmq_view *view, shmq_waiter *waiter) 
       status = shmq_make_room_in_stream(view, waiter->count, &end);
       if (status == SHMQ_OK) continue;
       if (status != SHMQ_FULL && status != SHMQ_BUSY) return status;
+    } else if (shmq_ends_contradict(view, waiter->count)) {
+      return SHMQ_CORRUPT; /* as an attempt would answer */
     }
     status = shmq_wait(view, waiter, status, end);
     if (status != SHMQ_OK) return status;

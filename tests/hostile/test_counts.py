@@ -11,7 +11,8 @@ import pytest
 from shmqueue import errors, stats
 from tests import mounts, unnamed
 from tests.hostile.calls import CLEAR
-from tests.protocol.raw import HEAD, POOL, RawSegment
+from tests.protocol.raw import HEAD, POOL, TAIL, RawSegment
+from tests.support import LIMIT
 
 LARGE = bytes(20_000)
 SEVERAL_PAGES = 64 << 10
@@ -68,6 +69,20 @@ def test_with_a_damaged_count_of_blocks_what_is_in_the_queue_is_still_got(either
         queue.put(numpy.zeros(1_000_000))
     queue.put(b"small ones need no block")
     assert queue.get(timeout=0) == b"small ones need no block"
+
+
+@pytest.mark.parametrize(("end", "sequence"), [(HEAD, 1 << 40), (TAIL, 1 << 63)])
+@pytest.mark.parametrize("timeout", [0, LIMIT])
+def test_ends_that_contradict_each_other_are_not_called_a_full_queue(
+    either, end, sequence, timeout
+):
+    queue, raw = either
+    raw.set("end", end, "sequence", sequence)
+    items = [{None: "what is pickled only when there is room"}] * 2
+    with pytest.raises(errors.CorruptSegmentError):
+        queue.put(items[0], timeout=timeout)
+    with pytest.raises(errors.CorruptSegmentError):
+        queue.put_batch(items, timeout=timeout)
 
 
 def test_blocks_that_another_process_makes_are_seen_by_all(either):
