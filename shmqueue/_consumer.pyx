@@ -20,6 +20,7 @@ from shmqueue._blocks cimport Loan, open_loan
 from shmqueue._codec cimport (
     KIND_ARRAY,
     KIND_BYTES,
+    KIND_PARTS,
     KIND_PICKLE,
     POLICY_BYTES,
     POLICY_MULTIPROCESSING,
@@ -185,7 +186,7 @@ cdef class Consumer:
             return PyBytes_FromStringAndSize(<const char *>scratch, taken.length)
         if self.policy == POLICY_BYTES:
             self._raise_not_bytes(taken.kind)
-        if taken.kind == KIND_PICKLE:
+        if taken.kind in (KIND_PICKLE, KIND_ARRAY, KIND_PARTS):  # Python makes those
             return self._load_or_keep(attachment, &taken, scratch)
         return decode(taken.kind, <const char *>scratch, taken.length)
 

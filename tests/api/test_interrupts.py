@@ -3,12 +3,15 @@
 import _thread
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from shmqueue import Queue, ShutDown, memory
 from tests.protocol.raw import HEAD
+from tests.support import LIMIT, program_environment
 
 
 @pytest.mark.parametrize("timeout", [None, 1000.0])
@@ -91,6 +94,43 @@ def test_an_item_whose_loading_is_interrupted_is_got_next(create, size, monkeypa
     assert queue.qsize() == 2
     assert len(queue.get().content) == size
     assert queue.get() == "second"
+
+
+def test_a_small_array_that_is_interrupted_while_it_is_made_is_got_next(create, run_id):
+    """The first one of a process imports numpy."""
+    numpy = pytest.importorskip("numpy")
+    queue = create()
+    queue.put(numpy.arange(10))
+    queue.put("second")
+    program = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, run_id],
+        env=program_environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert (program.stdout, program.stderr) == ("45 second\n", "")
+
+
+INTERRUPTED_IMPORT = """
+import sys
+from shmqueue import SharedMemoryQueue
+
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+
+
+queue = SharedMemoryQueue("q", run_id=sys.argv[1])
+sys.meta_path.insert(0, Interrupting())
+try:
+    queue.get()
+except KeyboardInterrupt:
+    print(queue.get().sum(), queue.get())
+"""
 
 
 def test_an_item_that_a_serializer_was_interrupted_with_is_got_next():
