@@ -27,13 +27,13 @@ from shmqueue._protocol cimport (
     SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
     shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
     shmq_block_ref, shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end_do, shmq_end_ring_all,
-    shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_header, shmq_is_closed, shmq_is_polled,
-    shmq_is_shut, shmq_is_to_trim, shmq_no_handle, shmq_poll_fd_is_eventfd, shmq_poll_is_settled,
-    shmq_pool_give_back, shmq_pool_trim, shmq_put, shmq_ring_trim, shmq_seat_leave, shmq_seat_take,
-    shmq_snapshot_ends, shmq_stream_ring_all, shmq_sweep_after_the_dead, shmq_take, shmq_try_put,
-    shmq_try_take, shmq_try_take_from, shmq_try_take_of_group, shmq_unfinished,
-    shmq_view_forget_cursors, shmq_view_is_mine, shmq_view_set, shmq_view_set_mine,
-    shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
+    shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_is_closed,
+    shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_no_handle, shmq_poll_fd_is_eventfd,
+    shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_trim, shmq_put, shmq_ring_trim,
+    shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_stream_ring_all,
+    shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take, shmq_try_take_from,
+    shmq_try_take_of_group, shmq_unfinished, shmq_view_forget_cursors, shmq_view_is_mine,
+    shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
 )
 
 from shmqueue import _format, memory
@@ -362,6 +362,9 @@ cdef class Attachment:
         cdef shmq_waiter waiter
         if not shmq_view_is_mine(self.view):
             self.take_seat()
+        # The common case stands alone, without the GIL's release.
+        if not shmq_is_shut(self.view) and shmq_has_room(self.view, count):
+            return 0
         epoch = self.view.epoch
         shmq_waiter_init(&waiter, deadline_ns, count, handle)
         while True:
@@ -594,6 +597,8 @@ cdef class Attachment:
 
     cdef int see_to_views(self) except -1:
         """Before large items are got: how much of the pool all processes together may view."""
+        if not shmq_view_is_mine(self.view):
+            self.take_seat()  # the row of views goes with it
         if self.view.view_limit_bytes > 0 and self.view.own_views != NULL:
             return 0
         with _process_lock:

@@ -1,6 +1,7 @@
 """Memory of the queue that several use: other processes, handles, objects, at and after forks."""
 
 import gc
+import multiprocessing
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ from tests.views import assert_in_place, is_numbered, lies_in, numbered, pattern
 
 pytestmark = pytest.mark.usefixtures("all_free")
 
+FORK = multiprocessing.get_context("fork")
 MEGABYTE = 1 << 20
 
 
@@ -205,6 +207,24 @@ class TestHowMuchIsViewed:
         gc.collect()
         assert queue.qsize() == 0
         assert queue.get_metrics()["view_bytes"] == used_bytes(queue)
+
+    def test_by_the_parent_of_a_process_whose_first_call_views(self, queue, turns):
+        def child():
+            turns.hear()
+            with queue.get_view(timeout=LIMIT):
+                turns.swap()
+
+        forked = support.Child(FORK, child)
+        queue.put(numbered(1, MEGABYTE))
+        kept = queue.get()
+        queue.put_bytes(pattern(MEGABYTE))
+        turns.swap()
+        self.assert_exact(queue)
+        turns.say()
+        forked.result()
+        self.assert_exact(queue)
+        del kept
+        self.assert_exact(queue)
 
     def test_of_what_was_published_as_a_copy(self, queue):
         reservation = queue.reserve_array(MEGABYTE, "uint8")

@@ -1,0 +1,3 @@
+from tests.faults.conftest import turns
+
+__all__ = ["turns"]
