@@ -9,6 +9,7 @@ from libc.string cimport memcpy
 from shmqueue._blocks cimport fits_slot, write_block
 from shmqueue._codec cimport Payload, encode, payload_clear
 from shmqueue._core cimport Attachment
+from shmqueue._pool cimport block_drop
 from shmqueue._protocol cimport SHMQ_SLOT_IN_BLOCK, shmq_block_ref, shmq_record
 
 
@@ -31,7 +32,7 @@ cdef class Batch:
             for i in range(self.count):
                 if self.records[i].flags & SHMQ_SLOT_IN_BLOCK:
                     ref = <const shmq_block_ref *>(self.arena + <size_t>self.records[i].data)
-                    self.attachment.block_drop(ref.block)
+                    block_drop(self.attachment, ref.block)
         free(self.records)
         free(self.arena)
 

@@ -38,6 +38,7 @@ from shmqueue._loans cimport (
     shmq_loan_take_block,
     shmq_loans_watch_forks,
 )
+from shmqueue._pool cimport block_drop, block_take
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_NO_PINNER,
@@ -58,11 +59,11 @@ cdef int write_block(Attachment attachment, Payload *payload, shmq_block_ref *re
                      const shmq_handle *handle) except -1:
     """Put a payload into a block and describe the slot that refers to it, but for its data."""
     cdef uint32_t block
-    cdef uint8_t *target = attachment.block_take(payload.size, &block, deadline_ns, handle)
+    cdef uint8_t *target = block_take(attachment, payload.size, &block, deadline_ns, handle)
     try:
         payload_write(payload, <char *>target)
     except BaseException:
-        attachment.block_drop(block)
+        block_drop(attachment, block)
         raise
     refer_to_block(block, payload.size, payload.kind, ref, record)
     return 0

@@ -29,6 +29,7 @@ from shmqueue._codec cimport (
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._kept cimport Made, raise_kept, to_keep, to_retry
+from shmqueue._pool cimport block_read
 from shmqueue._readers cimport Reader
 from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
@@ -177,7 +178,7 @@ cdef class Consumer:
                 attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
         if taken.block != SHMQ_NO_BLOCK:
-            attachment.block_read(reader_at(reader), &taken, scratch)
+            block_read(attachment, reader_at(reader), &taken, scratch)
         if self.loads is not None:
             if self.policy == POLICY_BYTES and taken.kind != KIND_BYTES:
                 self._raise_not_bytes(taken.kind)

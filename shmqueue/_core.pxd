@@ -4,7 +4,6 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from shmqueue._protocol cimport (
     SHMQ_NO_DEADLINE,
-    shmq_block_ref,
     shmq_handle,
     shmq_reader,
     shmq_record,
@@ -16,10 +15,6 @@ from shmqueue._protocol cimport (
 # Deadlines are nanoseconds of CLOCK_MONOTONIC, or SHMQ_NO_DEADLINE, or this: one attempt.
 cdef enum:
     AT_ONCE = 0
-
-# Below this, releasing the GIL costs more than the copy.
-cdef enum:
-    LARGE_COPY_BYTES = 65536
 
 
 cdef class Attachment:
@@ -49,12 +44,6 @@ cdef class Attachment:
                       uint64_t *count) except -1000
     cdef int await_room(self, uint64_t count, uint64_t deadline_ns,
                         const shmq_handle *handle) except -1
-    cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
-                             const shmq_handle *handle) except NULL
-    cdef int block_drop(self, uint32_t index) except -1
-    cdef int block_read(self, const shmq_reader *reader, const shmq_taken *taken,
-                        uint8_t *buffer) except -1
-    cdef int _block_let_go(self, const shmq_reader *reader, uint32_t index) noexcept
     cdef int see_to_views(self) except -1
     cdef uint64_t size(self) noexcept
     cdef int begin_to_poll(self, const shmq_handle *handle) except -1

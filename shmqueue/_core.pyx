@@ -24,13 +24,12 @@ from shmqueue._protocol cimport (
     SHMQ_ASK, SHMQ_CLOSED, SHMQ_CORRUPT, SHMQ_DO_POLL, SHMQ_DO_SETTLE, SHMQ_END_DONE,
     SHMQ_END_HEAD0, SHMQ_END_POOL, SHMQ_END_TAIL, SHMQ_FULL, SHMQ_GONE, SHMQ_INTERRUPTED,
     SHMQ_MAX_HOLDS, SHMQ_NEED, SHMQ_NO_MEMORY, SHMQ_NO_SEAT, SHMQ_OK, SHMQ_SHUTDOWN,
-    SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, copy_out, now_ns, shmq_allow,
-    shmq_asked_bytes, shmq_await_room, shmq_block_bytes, shmq_block_free, shmq_block_is_held,
-    shmq_block_ref, shmq_block_take, shmq_block_unpin, shmq_deed, shmq_end_do, shmq_end_ring_all,
-    shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header, shmq_is_closed,
-    shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_no_handle, shmq_poll_fd_is_eventfd,
-    shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_trim, shmq_put, shmq_ring_trim,
-    shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_stream_ring_all,
+    SHMQ_SLOT_IN_BLOCK, SHMQ_SYSTEM, SHMQ_TIMEOUT, SHMQ_UNBOUNDED, now_ns, shmq_allow,
+    shmq_asked_bytes, shmq_await_room, shmq_block_is_held, shmq_block_ref, shmq_deed, shmq_end_do,
+    shmq_end_ring_all, shmq_epoch_begin, shmq_fd_is_ours, shmq_growth, shmq_has_room, shmq_header,
+    shmq_is_closed, shmq_is_polled, shmq_is_shut, shmq_is_to_trim, shmq_no_handle,
+    shmq_poll_fd_is_eventfd, shmq_poll_is_settled, shmq_pool_give_back, shmq_pool_trim, shmq_put,
+    shmq_ring_trim, shmq_seat_leave, shmq_seat_take, shmq_snapshot_ends, shmq_stream_ring_all,
     shmq_sweep_after_the_dead, shmq_take, shmq_try_put, shmq_try_take, shmq_try_take_from,
     shmq_try_take_of_group, shmq_unfinished, shmq_view_forget_cursors, shmq_view_is_mine,
     shmq_view_set, shmq_view_set_mine, shmq_views_begin, shmq_waiter_end, shmq_waiter_init,
@@ -523,77 +522,7 @@ cdef class Attachment:
             raise OSError(error, f"{self.path}: {os.strerror(error)}")
         raise SystemError(f"status {status} of the protocol was not expected here")
 
-    # ---- blocks: the payload of large items ----
-
-    cdef uint8_t *block_take(self, uint64_t size, uint32_t *index, uint64_t deadline_ns,
-                             const shmq_handle *handle) except NULL:
-        """Take a block for a payload; returns where to write it."""
-        cdef int status, error
-        cdef bint has_descriptor = False
-        cdef uint8_t *target
-        cdef shmq_waiter waiter
-        if not shmq_view_is_mine(self.view):
-            self.take_seat()
-        if self.view.capacity >= SHMQ_UNBOUNDED:
-            deadline_ns = SHMQ_NO_DEADLINE  # as in _put_or_wait
-        shmq_waiter_init(&waiter, deadline_ns, 1, handle)
-        while True:
-            with nogil:
-                status = shmq_block_take(self.view, size, index, &waiter)
-            error = c_errno
-            if status == SHMQ_INTERRUPTED:
-                self._look_at_signals(&waiter)
-            elif status == SHMQ_ASK:
-                if not self._allow_memory(&waiter):
-                    status = SHMQ_NO_MEMORY
-                    break
-            elif status == SHMQ_SYSTEM and error == errno.EBADF and not has_descriptor:
-                # The descriptor by which memory is reserved was closed behind our back.
-                self._see_to_descriptor()
-                has_descriptor = True
-            else:
-                break
-        shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if status == SHMQ_TIMEOUT:
-            raise Full
-        if status == SHMQ_NO_MEMORY:
-            self._raise_no_memory(size)
-        if status != SHMQ_OK:
-            self._raise_for(status, error)
-        target = shmq_block_bytes(self.view, index[0], size)
-        if target == NULL:
-            shmq_block_free(self.view, index[0])
-            self._raise_for(SHMQ_CORRUPT)
-        return target
-
-    cdef int block_drop(self, uint32_t index) except -1:
-        """Give a block back that was not put after all."""
-        # A signal handler may have forked meanwhile: then it is the parent's, who puts it.
-        if shmq_view_is_mine(self.view) and shmq_block_is_held(self.view, index):
-            shmq_block_free(self.view, index)
-        return 0
-
-    cdef int block_read(self, const shmq_reader *reader, const shmq_taken *taken,
-                        uint8_t *buffer) except -1:
-        """Copy the payload of a taken item out of its block, and give the block back."""
-        cdef const uint8_t *source = shmq_block_bytes(self.view, taken.block, taken.length)
-        if source == NULL:
-            self._block_let_go(reader, taken.block)
-            self._raise_for(SHMQ_CORRUPT)
-        if taken.length < LARGE_COPY_BYTES:
-            copy_out(buffer, source, taken.length)
-        else:
-            with nogil:
-                copy_out(buffer, source, taken.length)
-        self._block_let_go(reader, taken.block)
-        return 0
-
-    cdef int _block_let_go(self, const shmq_reader *reader, uint32_t index) noexcept:
-        if reader == NULL:
-            shmq_block_free(self.view, index)
-        else:
-            shmq_block_unpin(self.view, index, reader.pinner)
-        return 0
+    # ---- what is viewed of the pool, and when there is no more ----
 
     cdef int see_to_views(self) except -1:
         """Before large items are got: how much of the pool all processes together may view."""

@@ -7,6 +7,7 @@ from libc.stdlib cimport free, malloc
 
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
+from shmqueue._pool cimport block_read
 from shmqueue._protocol cimport SHMQ_NO_BLOCK, SHMQ_OK, shmq_no_handle, shmq_record, shmq_taken
 
 
@@ -51,7 +52,7 @@ def take_payloads(Attachment attachment not None, max_items=1, timeout=None, buf
                 break
             buffer_bytes = taken[0].length
         if taken[0].block != SHMQ_NO_BLOCK:
-            attachment.block_read(NULL, &taken[0], <uint8_t *>PyBytes_AS_STRING(buffer))
+            block_read(attachment, NULL, &taken[0], <uint8_t *>PyBytes_AS_STRING(buffer))
         return [
             (taken[i].kind, buffer[taken[i].offset : taken[i].offset + taken[i].length])
             for i in range(count)

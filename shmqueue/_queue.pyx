@@ -15,6 +15,7 @@ from shmqueue._codec cimport Payload, encode, payload_clear
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._ending cimport join, shutdown, task_done
+from shmqueue._pool cimport block_drop
 from shmqueue._protocol cimport (
     SHMQ_NO_DEADLINE,
     SHMQ_OK,
@@ -109,7 +110,7 @@ cdef class ObjectQueue(BytesConsumer):
         try:
             attachment.put(&record, 1, deadline_ns, &self.handle)
         except BaseException:
-            attachment.block_drop(ref.block)
+            block_drop(attachment, ref.block)
             raise
         return 0
 

@@ -17,6 +17,7 @@ from shmqueue._buffers cimport copy_unlocked, is_only_a_variables
 from shmqueue._codec cimport (
     IN_PLACE_BYTES, KIND_ARRAY, KIND_BYTES, POLICY_BYTES, array_head, let_go_of_array,
 )
+from shmqueue._pool cimport block_drop, block_take
 from shmqueue._protocol cimport shmq_block_ref, shmq_is_closed, shmq_record
 from shmqueue._queue cimport ObjectQueue
 
@@ -60,9 +61,7 @@ cdef class Reservation:
         self.epoch = self.attachment.view.epoch
         if size >= IN_PLACE_BYTES or size > self.attachment.item_size:
             loan = Loan(self.attachment)
-            self.attachment.block_take(
-                self.size, &block, self.deadline_ns, &self.queue.handle
-            )
+            block_take(self.attachment, self.size, &block, self.deadline_ns, &self.queue.handle)
             loan.begin(block, self.size, kind, True, None)
             if loan.lend():
                 self.attachment.see_to_views()  # it may become one
@@ -208,7 +207,7 @@ cdef class Reservation:
         try:
             self.attachment.put(&record, 1, self.deadline_ns, &self.queue.handle)
         except BaseException:
-            self.attachment.block_drop(block)
+            block_drop(self.attachment, block)
             raise
         return 0
 
@@ -224,9 +223,7 @@ cdef class Reservation:
         else:
             self.loan.keep()
             source = self.loan.memory
-        target = self.attachment.block_take(
-            size, &block, self.deadline_ns, &self.queue.handle
-        )
+        target = block_take(self.attachment, size, &block, self.deadline_ns, &self.queue.handle)
         copy_unlocked(target, source, size)
         return block
 

@@ -70,13 +70,15 @@ ALLOWED = {
     "doctor": {"_examine", "_repair", "errors", "segment", "stats"},
     # the queues
     "_deadlines": {"_core", "_protocol"},
-    "_payloads": {"_core", "_deadlines", "_protocol"},
+    "_pool": {"_core", "_protocol"},
+    "_payloads": {"_core", "_deadlines", "_pool", "_protocol"},
     "_loans": {"_native/loans", "_protocol"},
-    "_blocks": {"_buffers", "_codec", "_core", "_loans", "_protocol", "_readers"},
-    "_batch": {"_blocks", "_codec", "_core", "_protocol"},
+    "_blocks": {"_buffers", "_codec", "_core", "_loans", "_pool", "_protocol", "_readers"},
+    "_batch": {"_blocks", "_codec", "_core", "_pool", "_protocol"},
     "_kept": {"_blocks"},
     "_consumer": {
-        *("_blocks", "_codec", "_core", "_deadlines", "_kept", "_protocol", "_readers", "errors"),
+        *("_blocks", "_codec", "_core", "_deadlines", "_kept", "_pool", "_protocol", "_readers"),
+        "errors",
     },
     "_bytes": {
         *("_blocks", "_buffers", "_codec", "_consumer", "_core", "_deadlines", "_kept"),
@@ -84,11 +86,11 @@ ALLOWED = {
         "_readers",
     },
     "_queue": {
-        *("_batch", "_blocks", "_bytes", "_codec", "_core", "_deadlines", "_ending"),
+        *("_batch", "_blocks", "_bytes", "_codec", "_core", "_deadlines", "_ending", "_pool"),
         "_protocol",
     },
     "_reservations": {
-        *("_blocks", "_buffers", "_codec", "_core", "_protocol", "_queue"),
+        *("_blocks", "_buffers", "_codec", "_core", "_pool", "_protocol", "_queue"),
     },
     "_raw": {"_codec", "_core", "_deadlines", "_queue", "_reservations"},
     "_typed": {

@@ -1,0 +1,1 @@
+# For other extension modules alone: see _pool.pxd.
