@@ -61,7 +61,8 @@ def check_up(
 
 def _printable(line: str) -> str:
     """Return a line without what a name could do to a terminal, or what can't be encoded for it."""
-    encoding = sys.stdout.encoding or "utf-8"  # what is no file has none
+    # What is no file has none, and there is no stdout where the command was started without.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return printable.encode(encoding, "backslashreplace").decode(encoding)
 

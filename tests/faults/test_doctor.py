@@ -630,6 +630,18 @@ class TestTheCommand:
         assert (shown.returncode, shown.stderr) == (0, b"")
         assert shown.stdout.startswith(rb"'\xe9\u20ac' (run_id ")
 
+    @pytest.mark.parametrize("options", [[], ["--json"], ["--fix"]])
+    def test_it_does_its_work_although_there_is_nowhere_to_print(self, queue, dead_viewer, options):
+        doctor_of_it = [sys.executable, "-m", "shmqueue", "doctor", queue.name]
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", *doctor_of_it, "--run-id", queue.run_id, *options],
+            env=support.program_environment(),
+            stderr=subprocess.PIPE,
+            timeout=LIMIT,
+        )
+        assert (done.returncode, done.stderr) == (int("--fix" not in options), b"")
+        assert (_look(queue)["problems"] == []) == ("--fix" in options)
+
     def test_it_removes_orphans_only_when_asked(self, create):
         queue = create("orphan")
         queue.put_batch([1, 2])
