@@ -141,11 +141,12 @@ cdef class Subscription:
         """Leave the group, unless it was handed over, or this is a forked child."""
         if (self.is_ours and shmq_view_is_mine(self.attachment.view)
                 and self.attachment.view.epoch == self.epoch):
-            self.is_ours = False
             try:
                 leave(self.attachment, self.index, self.state)
             except GroupRemovedError:
                 pass
+            # Not before: what is interrupted is left to the next call, and to whoever drops it.
+            self.is_ours = False
 
     def __del__(self):
         self.leave()

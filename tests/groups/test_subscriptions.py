@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from shmqueue import _groups
+from shmqueue import Stream, _groups
 from tests import support
 from tests.support import LIMIT, Thread
 
@@ -70,6 +70,39 @@ class TestOpening:
                 with pytest.raises(KeyboardInterrupt):
                     stream.subscribe()
             gc.collect()
+            assert stream.groups() == []
+
+    def test_what_is_interrupted_again_while_it_leaves_leaves_no_group(
+        self, make_stream, monkeypatch
+    ):
+        stream = make_stream()
+        leave, calls = _groups.leave, []
+
+        def leave_at_the_second_call(*group):
+            calls.append(group)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            leave(*group)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Stream, "_handle", _interrupt)
+            patched.setattr(_groups, "leave", leave_at_the_second_call)
+            with pytest.raises(KeyboardInterrupt):
+                stream.subscribe()
+            gc.collect()
+        assert len(calls) == 2
+        assert stream.groups() == []
+
+    def test_it_may_be_left_again_if_that_was_interrupted(self, make_stream, monkeypatch):
+        stream = make_stream()
+        opened = _groups.Subscription(stream._attachment, {}, _groups.POLICY_BLOCK, 0, 0, 0)
+        with monkeypatch.context() as patched:
+            patched.setattr(_groups, "leave", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                opened.leave()
+        assert len(stream.groups()) == 1
+        for _ in range(2):
+            opened.leave()
             assert stream.groups() == []
 
     def test_a_child_that_was_forked_meanwhile_leaves_it_to_its_parent(self, make_stream):
