@@ -23,6 +23,10 @@ cdef bint is_of_objects(object data) except -1
 # Write all `size` bytes to the target. Lets go of the GIL for long copies.
 cdef int payload_write(Payload *payload, char *target) except -1
 
+# Copy what a payload has of objects that may change into memory of its own, once: none of them is
+# read or held afterwards. It goes the same way as before, into a slot or into a block.
+cdef int payload_detach(Payload *payload) except -1
+
 # The object that the bytes are of, all of it copied: `data` is not needed afterwards. Loading a
 # pickle may run any Python code, so `data` must be memory that stays until then.
 cdef object decode(uint32_t kind, const char *data, Py_ssize_t size)

@@ -39,7 +39,7 @@ The memo starts at 1. Tuples and frozensets are referred to only when complete; 
 only str and bytes are referred to.
 """
 
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
@@ -157,6 +157,36 @@ cdef int payload_write(Payload *payload, char *target) except -1:
         else:
             copy_unlocked(target + piece.at, piece.data, piece.size)
         at = piece.at + piece.size
+    return 0
+
+
+cdef int payload_detach(Payload *payload) except -1:
+    cdef Piece *pieces = payload.pieces
+    cdef char *copy
+    # Without pieces, an owner is a str or bytes. With them, there is one until they were copied.
+    if payload.held.obj is NULL and (pieces is NULL or payload.owner is NULL):
+        return 0
+    copy = <char *>malloc(payload.size if payload.size else 1)
+    if copy is NULL:
+        raise MemoryError
+    try:
+        payload_write(payload, copy)
+    except BaseException:
+        free(copy)
+        raise
+    payload.pieces = NULL   # its block stays, for one piece: what is not flat is not for a slot
+    payload_clear(payload)
+    payload.heap = copy
+    payload.heap_bytes = payload.size
+    if pieces is NULL:
+        payload.data = copy
+        return 0
+    pieces[0].data = copy
+    pieces[0].at = 0
+    pieces[0].size = payload.size
+    payload.pieces = pieces
+    payload.piece_count = 1
+    payload.array = NULL
     return 0
 
 

@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from shmqueue._batch cimport Batch
 from shmqueue._blocks cimport fits_slot, write_block
 from shmqueue._bytes cimport BytesConsumer
-from shmqueue._codec cimport Payload, encode, payload_clear
+from shmqueue._codec cimport Payload, encode, payload_clear, payload_detach
 from shmqueue._core cimport AT_ONCE, Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._ending cimport join, shutdown, task_done
@@ -224,7 +224,8 @@ cdef class ObjectQueue(BytesConsumer):
 cdef class Encoded:
     """An item that was encoded once, to be put as soon as there is room; for who waits in Python.
 
-    It holds no memory of the queue. Large buffers of the item are read when it is put.
+    It holds no memory of the queue. Large buffers of the item are its own, and read when it is put,
+    until `detach` has copied them.
 
     Parameters
     ----------
@@ -246,6 +247,16 @@ cdef class Encoded:
     def put_nowait(self):
         """Put it if there is room now, or raise queue.Full, after which it may be tried again."""
         self.queue._put_encoded(self.queue._open(), &self.payload, AT_ONCE)
+
+    def detach(self):
+        """Have the item be as it is now, whatever becomes of its buffers, which are let go of.
+
+        Raises
+        ------
+        MemoryError
+            If there is none for a copy of them. Again it does nothing.
+        """
+        payload_detach(&self.payload)
 
 
 def deadline_ns(timeout):

@@ -146,7 +146,8 @@ class SharedMemoryQueue(NamedQueue):
         Parameters
         ----------
         item : object
-            As in `put`.
+            As in `put`. It is taken as it is at the call: while this waits for room, with a copy,
+            other coroutines may change it.
         timeout : float, optional
             Seconds to wait at most; None waits for ever.
 
@@ -154,17 +155,22 @@ class SharedMemoryQueue(NamedQueue):
         ------
         queue.Full, ValueError, OverflowError, OSError, Exception
             As `put` does, and where it does: what can't be serialised is refused at once.
+        MemoryError
+            If there is no room, and no memory for a copy of large buffers to wait with.
         """
         deadline = deadline_ns(timeout)
         if deadline == 0:
             return self.put_nowait(item)
         # Once and now: what can't be serialised is refused before the first wait.
         encoded = Encoded(self, item)
+        del item
         delay = ASYNC_FIRST_DELAY_SECONDS
         while True:
             try:
                 return encoded.put_nowait()
             except Full:
+                # Before anybody else runs, who may change it.
+                encoded.detach()
                 delay = await _pause(delay, deadline, Full)
 
     async def get_async(self, timeout: float | None = None) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import queue as stdlib_queue
 import time
+import weakref
 
 import numpy
 import pytest
@@ -229,6 +230,111 @@ def test_an_item_that_waits_for_room_is_serialised_once_and_when_it_was_given(cr
     value, got = run(main())
     assert (value, item.count) == ("as given", 1)
     assert numpy.array_equal(got, array)
+
+
+def _mixed():
+    item = {"n": 5, "data": numpy.zeros(50_000)}
+
+    def change():
+        item["n"] = 6
+        item["data"][:] = 1
+
+    return item, change
+
+
+def _array(step=1):
+    array = numpy.zeros(50_000)
+
+    def change():
+        array[:] = 1
+
+    return array[::step], change
+
+
+def _data():
+    data = bytearray(50_000)
+
+    def change():
+        data[:] = b"1" * len(data)
+
+    return data, change
+
+
+WAITING = {
+    "mixed": (None, _mixed),
+    "mixed for multiprocessing": ("multiprocessing", _mixed),
+    "an array": (None, _array),
+    "an array that is not contiguous": (None, lambda: _array(2)),
+    "a bytearray": (None, _data),
+    "raw bytes": ("bytes", _data),
+    "an array's raw bytes": ("bytes", _array),
+}
+
+
+@pytest.mark.parametrize("item_size", [64, 1 << 20])
+@pytest.mark.parametrize("kind", WAITING)
+def test_an_item_that_waits_for_room_is_taken_as_it_is_at_the_call(create, kind, item_size):
+    serializer, make = WAITING[kind]
+    queue = create(capacity=1, serializer=serializer, item_size=item_size)
+    queue.put(b"first")
+    item, change = make()
+    queue_at_once = create("at-once", serializer=serializer, item_size=item_size)
+    queue_at_once.put(item)
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async(item))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        change()
+        assert queue.get_nowait() == b"first"
+        await putter
+        return queue.get_nowait()
+
+    got, wanted = run(main()), queue_at_once.get()
+    numpy.testing.assert_equal(got, wanted)
+    counts = ("items_viewed", "items_copied", "pool_bytes")
+    seen, wanted_seen = (
+        [queue.get_metrics()[count] for count in counts] for queue in (queue, queue_at_once)
+    )
+    assert seen == wanted_seen, "it went another way than what is put at once"
+
+
+@pytest.mark.parametrize("serializer", [None, "bytes"])
+def test_an_item_that_waits_for_room_can_be_cleared_meanwhile(create, serializer):
+    queue = create(capacity=1, serializer=serializer)
+    queue.put(b"first")
+    data = bytearray(b"x" * 50_000)
+
+    async def main():
+        putter = asyncio.ensure_future(queue.put_async(data))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        data.clear()
+        assert queue.get_nowait() == b"first"
+        await putter
+        return queue.get_nowait()
+
+    assert run(main()) == b"x" * 50_000
+
+
+def test_a_put_that_waits_keeps_no_object_of_its_item(create):
+    queue = create(capacity=1)
+    queue.put("first")
+    array = numpy.zeros(50_000)
+    is_there = weakref.ref(array)
+
+    async def main(items):
+        putter = asyncio.create_task(queue.put_async(items.pop()))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert is_there() is None
+        assert queue.get_nowait() == "first"
+        await putter
+        return queue.get_nowait()
+
+    items = [{"data": array}]
+    del array
+    assert not run(main(items))["data"].any()
 
 
 def test_a_put_that_waits_or_was_cancelled_holds_no_memory_of_the_queue(create):
