@@ -55,6 +55,8 @@ cdef class Consumer:
                               const uint8_t *data)
     cdef tuple _take_large(self, Attachment attachment, Reader reader, shmq_taken *taken,
                            uint64_t deadline_ns)
+    cdef object _get_batch(self, object max_items, uint64_t deadline_ns, bint copies)
+    cdef int _append_batch(self, list batches, object max_items, uint64_t deadline_ns) except -1
     cdef bint _decode_taken(self, Attachment attachment, list items, const shmq_taken *taken,
                             uint64_t count, unsigned char *scratch) except -1
     cdef bint _append_large(self, Attachment attachment, Reader reader, list items,

@@ -35,6 +35,7 @@ from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_NEED,
     SHMQ_NO_BLOCK,
+    SHMQ_NO_DEADLINE,
     SHMQ_OK,
     SHMQ_WAIT_BLOCK,
     SHMQ_WAIT_SPIN,
@@ -261,7 +262,11 @@ cdef class Consumer:
             What is no Exception, such as KeyboardInterrupt, or SystemExit of a signal's handler, is
             raised at once, whichever item was being loaded; the next call goes on with the first.
         """
-        cdef uint64_t deadline_ns = deadline_ns_of(block, timeout)
+        return self._get_batch(
+            max_items, deadline_ns_of(block, timeout), self.copies if copy is None else copy
+        )
+
+    cdef object _get_batch(self, object max_items, uint64_t deadline_ns, bint copies):
         cdef Reader reader = self._open_reader()
         cdef Attachment attachment = self._open()
         cdef Py_ssize_t wanted
@@ -270,7 +275,6 @@ cdef class Consumer:
         cdef uint64_t count = 0
         cdef int status
         cdef list items = []
-        cdef bint copies = self.copies if copy is None else copy
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
         # What is there is never more than the capacity; a producer that keeps up doesn't hold us.
@@ -313,6 +317,21 @@ cdef class Consumer:
             free(taken)
         return items
 
+    def _add_batch(self, list batches not None, max_items):
+        """Add the batch that `get_batch` would get, to a list that its caller holds already.
+
+        Here, so that no signal is looked at while nobody has it. Copies that a writing handle has
+        are made read-only by `_joined`.
+        """
+        self._append_batch(batches, max_items, SHMQ_NO_DEADLINE)
+
+    cdef int _append_batch(self, list batches, object max_items, uint64_t deadline_ns) except -1:
+        cdef Reader reader = self._open_reader()
+        # As `get_batch` of who writes: it asks for no copies, however the stream was opened.
+        cdef bint copies = self.copies and not (reader is not None and reader.writes)
+        batches.append(self._get_batch(max_items, deadline_ns, copies))
+        return 0
+
     def _add_more(self, list batches not None, max_items, timeout):
         """Add a batch to those that were got, which are not finished by it; an error is kept."""
         cdef Reader reader = self._open_reader()
@@ -320,8 +339,7 @@ cdef class Consumer:
         try:
             attachment = self._open()
             set_takes_more(reader, True)
-            # Here, so that no signal is looked at while nobody has them.
-            batches.append(self.get_batch(max_items, True, timeout))
+            self._append_batch(batches, max_items, deadline_ns_of(True, timeout))
         except (Empty, ShutDown):
             return False
         except Exception as error:

@@ -132,30 +132,41 @@ class Group(BytesConsumer):
 
     def _batches(self, max_items: int, linger: float) -> Iterator[list[Any]]:
         while True:
+            # What was taken is in it at any moment at which a signal's handler may raise.
+            batches: list[Any] = []
             try:
-                batch = self.get_batch(max_items)
+                self._add_batch(batches, max_items)
+                if linger:
+                    self._add_until(batches, max_items, time.monotonic() + linger)
+                batch = self._joined(batches)
             except ShutDown:
                 return
-            if linger and len(batch) < max_items:
-                batch = self._linger(batch, max_items, time.monotonic() + linger)
+            except BaseException:
+                self._keep_batches(batches)
+                raise
             yield batch
-            del batch
+            del batch, batches
 
     def _linger(self, batch: Any, max_items: int, until: float) -> Any:
         """Return a batch with what comes in meanwhile; an error is kept, for the next call.
 
         But for what is no Exception: it is raised at once, and the batch is kept.
         """
-        batches, count = [batch], len(batch)
+        batches = [batch]
         try:
-            while count < max_items and self._add_more(
-                batches, max_items - count, until - time.monotonic()
-            ):
-                count += len(batches[-1])
+            self._add_until(batches, max_items, until)
             return self._joined(batches)
         except BaseException:
             self._keep_batches(batches)
             raise
+
+    def _add_until(self, batches: list[Any], max_items: int, until: float) -> None:
+        """Add to a batch what comes in meanwhile."""
+        count = len(batches[0])
+        while count < max_items and self._add_more(
+            batches, max_items - count, until - time.monotonic()
+        ):
+            count += len(batches[-1])
 
     def done(self) -> None:
         """Finish what this handle got, so that the groups that come after may take it.

@@ -17,7 +17,7 @@ from shmqueue import (
 )
 from shmqueue.item_types import ItemType
 from tests.protocol.raw import HEAD, SIZES, TAIL
-from tests.support import LIMIT
+from tests.support import LIMIT, Thread, wait_until
 
 FORK = multiprocessing.get_context("fork")
 
@@ -346,16 +346,15 @@ def test_what_comes_in_while_lingering_is_one_array(run_id, dtype, item):
         stream.unlink()
         stream.put(made(1))
         with stream.group("a") as group:
-            batches = group.batches(3, linger=LIMIT)
-            get, numbers = group.get_batch, iter((2, 3, 4))
 
-            def and_put_more(*args, **kwargs):
-                got = get(*args, **kwargs)
-                stream.put(made(next(numbers)))
-                return got
+            def put_more():
+                for number in (2, 3):
+                    wait_until(lambda: group.lag() == 0, "what is there to be taken")
+                    stream.put(made(number))
 
-            group.get_batch = and_put_more
-            batch = next(batches)
+            putting = Thread(put_more)
+            batch = next(group.batches(3, linger=LIMIT))
+            putting.result()
     if item is Tick:
         assert [tick.time for tick in batch] == [1, 2, 3]
     else:

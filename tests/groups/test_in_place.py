@@ -45,6 +45,14 @@ def _keep_arrays_in_little_memory(run_id, count):
     return in_place
 
 
+def put_when_taken(stream, items):
+    """Put more once the first group has taken what there is."""
+    support.wait_until(
+        lambda: stream.get_metrics()["groups"][0]["lag"] == 0, "the first to be taken"
+    )
+    stream.put_batch(items)
+
+
 class TestArrays:
     @pytest.mark.parametrize("nbytes", [16_384, 20_000, 100_000, 3_000_000])
     def test_of_16_kib_or_more_are_changed_for_those_after(self, stages, nbytes):
@@ -179,6 +187,33 @@ class TestCopies:
         assert [*taken, *batch] == [1, 2, 3, 4]
         with pytest.raises(ValueError, match="read-only"):
             first._joined([taken, batch])[0] = 9
+
+    @pytest.mark.parametrize("linger", [0, LIMIT])
+    @pytest.mark.parametrize("copy", [False, True])
+    def test_in_lingering_batches_are_read_only_and_what_lies_in_place_is_not(
+        self, make_stream, run_id, copy, linger
+    ):
+        make_stream(groups=PIPELINE)
+        with (
+            Stream("stream", run_id=run_id, copy=copy) as stream,
+            stream.group("first", writes=True) as first,
+            stream.group("second") as second,
+        ):
+            small, large = numpy.zeros(10), numpy.zeros(20_000)
+            stream.put_batch([small, large])
+            batches = first.batches(4 if linger else 2, linger=linger)
+            if linger:
+                putting = support.Thread(put_when_taken, stream, [large, small])
+            batch = next(batches)
+            if linger:
+                putting.result()
+            for array in batch:
+                assert array.flags.writeable == (array.size == large.size)
+                if array.flags.writeable:
+                    array[:] = 7
+            first.done()
+            got = second.get_batch(4, timeout=LIMIT)
+            assert [array.max() for array in got] == ([0, 7, 7, 0] if linger else [0, 7])
 
     def test_are_not_asked_for_by_whoever_writes_and_no_group_is_left(self, make_stream):
         stream = make_stream()

@@ -1,5 +1,6 @@
 """Items that a consumer took together with one that could not be loaded, and has not got yet."""
 
+import _thread
 import signal
 import threading
 from queue import Empty
@@ -34,6 +35,13 @@ def _signal_once():
     if SignalsOnce.times == 1:
         signal.raise_signal(signal.SIGUSR1)
     return "loaded"
+
+
+class Notes:
+    """Has a signal noted when it is loaded, whose handler runs once Python's code goes on."""
+
+    def __reduce__(self):
+        return _thread.interrupt_main, (signal.SIGUSR1,)
 
 
 @pytest.fixture
@@ -142,6 +150,38 @@ def test_a_signal_while_a_batch_lingers_is_raised_at_once_and_loses_nothing(make
     putting.result()
     assert a.qsize() == 4
     assert [a.get() for _ in range(4)] == [1, b"2", "loaded", 4]
+
+
+@pytest.mark.parametrize("linger", [0, LIMIT])
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_signal_that_is_seen_when_a_batch_was_loaded_loses_nothing(
+    make_stream, exiting, writes, linger
+):
+    stream = make_stream(groups=["a"])
+    a = stream.group("a", writes=writes)
+    stream.put_batch([1, Notes(), 3])
+    with pytest.raises(SystemExit):
+        next(a.batches(3, linger=linger))
+    assert a.qsize() == 3
+    assert a.get_batch(3) == [1, None, 3]
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_signal_that_is_seen_when_more_was_loaded_loses_nothing(make_stream, exiting, writes):
+    stream = make_stream(groups=["a"])
+    a = stream.group("a", writes=writes)
+    stream.put_batch([1, b"2"])
+
+    def put_more():
+        wait_until(lambda: lag_of(stream) == 0, "the first to be taken")
+        stream.put_batch([Notes(), 4])
+
+    putting = Thread(put_more)
+    with pytest.raises(SystemExit):
+        next(a.batches(4, linger=LIMIT))
+    putting.result()
+    assert a.qsize() == 4
+    assert [a.get() for _ in range(4)] == [1, b"2", None, 4]
 
 
 @pytest.mark.parametrize("dtype", [None, "i4", "M8[s]"])
