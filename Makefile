@@ -98,14 +98,15 @@ soak: $(READY) ## ten minutes of random work, forks and kills; writes docs/soak.
 
 # --- faults: each target writes what it found to docs/reports, `make reliability` a page of it ------
 
-FAULT_TESTS := tests/faults tests/killpoints tests/lifecycle tests/explored tests/models tests/storm \
-    tests/surroundings tests/hostile
+# Those first of which a file takes longest, so that none of them is left at the end.
+FAULT_TESTS := tests/models tests/killpoints tests/lifecycle tests/explored tests/surroundings tests/storm \
+    tests/hostile tests/faults
 REPORTS := docs/reports
 
 # A file's tests stay together: their figures are added up.
 faults: $(READY) ## every fault test at full size, in less than ten minutes
 	SHMQUEUE_FAULTS=full SHMQUEUE_REPORTS=$(REPORTS) $(PY) -m pytest \
-	    $(call at_a_time,$(FAULT_JOBS),loadfile) $(FAULT_TESTS) $(ARGS)
+	    $(call at_a_time,$(FAULT_JOBS),loadfile --no-loadscope-reorder) $(FAULT_TESTS) $(ARGS)
 
 killpoints: $(READY) ## kill one at every instruction of every operation, from every state
 	$(PY) -m tests.killpoints --singles --reports $(REPORTS) $(ARGS)
