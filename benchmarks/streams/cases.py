@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.large import loops as large
 from benchmarks.large.items import Arrays, Items
 from benchmarks.payloads import LABELS
 from benchmarks.scenarios import RATE, Case, Job, Unit, produce
@@ -66,20 +65,32 @@ class ArrayBroadcast(Broadcast):
         return 4 * self.slots
 
     def jobs(self, count):
-        total = count + 2 * self.slots
         return self._jobs(
-            (large.produce, total, self.items),
-            (large.consume, count, self.slots, self.items, self.items.stamp),
+            (loops.produce_arrays, count + 2 * self.slots, self.items),
+            (loops.consume_arrays, count, self.slots, self.items),
         )
+
+    def evaluate(self, count, results):
+        """The rate, and what an array costs: at the producer, at each reader, in memory."""
+        total = count + 2 * self.slots
+        producer = next(each for each in results if "producer_cpu_ns" in each)
+        readers = [each["cpu_ns"] for each in results if "cpu_ns" in each]
+        return {
+            **super().evaluate(count, results),
+            "producer_cpu_us": producer["producer_cpu_ns"] / 1e3 / total,
+            "reader_cpu_us": sum(readers) / len(readers) / 1e3 / total,
+            "pool_bytes": producer["pool_bytes"],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crowd(ArrayBroadcast):
+class Crowd(Broadcast):
     """Very many readers, and a producer that keeps to a rate: do all keep up, at what expense?
 
     The items of a second go before those that count.
     """
 
+    items: Items
     rate: int
     seconds: float
     is_calibrated = False

@@ -4,6 +4,7 @@ from itertools import cycle, islice
 from operator import ne
 from time import monotonic_ns, process_time_ns, sleep
 
+from benchmarks.large import loops as large
 from benchmarks.payloads import table
 from benchmarks.scenarios import consume_in_order, local, produce
 
@@ -50,6 +51,22 @@ def _hand_on(end, count, payload):
             wrong += 1
         put(item)
     return {"end": monotonic_ns(), "wrong": wrong}
+
+
+def produce_arrays(end, count, items):
+    """Put as many arrays; tell at what expense, and, of ours, how much memory they had."""
+    cpu = process_time_ns()
+    large.produce(end, count, items)
+    cpu = process_time_ns() - cpu
+    metrics = getattr(end.queue, "get_metrics", dict)()
+    return {"producer_cpu_ns": cpu, "pool_bytes": metrics.get("pool_bytes")}
+
+
+def consume_arrays(end, count, lead, items):
+    """Look at both ends of each array; the time counts between the leads, the expense all over."""
+    cpu = process_time_ns()
+    result = large.consume(end, count, lead, items, items.stamp)
+    return {**result, "cpu_ns": process_time_ns() - cpu}
 
 
 def produce_at(end, count, lead, items, rate):

@@ -5,6 +5,7 @@ from statistics import median
 from benchmarks.page import Page, main
 from benchmarks.report import table_text
 from benchmarks.stats import number
+from benchmarks.streams.cases import OURS
 from benchmarks.streams.plot import draw
 
 SECTIONS = (
@@ -48,6 +49,40 @@ SECTIONS = (
 
 
 def _expense_text(results):
+    return "\n\n".join(filter(None, [_arrays_text(results), _crowd_text(results)]))
+
+
+def _arrays_text(results):
+    """What an array costs, by the number of readers: medians over the rounds of the streams'."""
+    rows = []
+    for case in results.cases:
+        entry = case["peers"].get(OURS) if case["scenario"] == "arrays" else None
+        runs = [run for run in entry["rounds"] if run["status"] == "ok"] if entry else []
+        if runs:
+            producer, reader, rate = (
+                median(run[key] for run in runs)
+                for key in ("producer_cpu_us", "reader_cpu_us", "value")
+            )
+            readers = int(case["variant"])
+            in_use = (producer + readers * reader) * rate / 1e6
+            pool = max(run["pool_bytes"] for run in runs) / 2**20
+            shown = [number(producer), number(reader), number(in_use), number(pool)]
+            rows.append([case["variant"], *shown])
+    header = [
+        "readers of arrays of 1 MiB",
+        "CPU of the producer, µs an array",
+        "CPU of each reader, µs an array",
+        "cores in use",
+        "shared memory, MiB",
+    ]
+    text = (
+        "What an array costs in a stream (medians over the rounds; of memory the most). Where the "
+        "cores in use come near those of the machine, more readers get less each:"
+    )
+    return f"{text}\n\n{table_text(header, rows)}" if rows else ""
+
+
+def _crowd_text(results):
     """What the crowd costs, of every contender: medians over the rounds."""
     case = next((case for case in results.cases if case["scenario"] == "crowd"), None)
     if case is None:
