@@ -323,6 +323,8 @@ def test_consumers_go_on_when_whoever_made_them_is_killed(make_stream, run_id):
         child = Child(fork, _run_consumers_and_die, run_id, sender)
         assert receiver.poll(LIMIT)
         worker = receiver.recv()
+        # Its worker has the pipe that would tell of its end.
+        wait_until(lambda: child.process.exitcode is not None, "it is killed")
         assert child.wait() == -signal.SIGKILL
     try:
         stream.put_batch(range(300), timeout=LIMIT)
