@@ -21,7 +21,7 @@ from tests.surroundings import namespaces, sides
 
 HOLDERS = evidence.scaled(10, 60)
 KILLS = evidence.scaled(25, 200)
-REUSES = evidence.scaled(25, 500)
+REUSES = evidence.scaled(25, 300)
 # Behind all numbers that a namespace has given by itself.
 REUSED = 300
 
