@@ -35,7 +35,6 @@ from shmqueue._protocol cimport (
     SHMQ_CORRUPT,
     SHMQ_NEED,
     SHMQ_NO_BLOCK,
-    SHMQ_NO_DEADLINE,
     SHMQ_OK,
     SHMQ_WAIT_BLOCK,
     SHMQ_WAIT_SPIN,
@@ -317,13 +316,13 @@ cdef class Consumer:
             free(taken)
         return items
 
-    def _add_batch(self, list batches not None, max_items):
+    def _add_batch(self, list batches not None, max_items, timeout):
         """Add the batch that `get_batch` would get, to a list that its caller holds already.
 
         Here, so that no signal is looked at while nobody has it. Copies that a writing handle has
         are made read-only by `_joined`.
         """
-        self._append_batch(batches, max_items, SHMQ_NO_DEADLINE)
+        self._append_batch(batches, max_items, deadline_ns_of(True, timeout))
 
     cdef int _append_batch(self, list batches, object max_items, uint64_t deadline_ns) except -1:
         cdef Reader reader = self._open_reader()

@@ -178,7 +178,7 @@ class _Worker:
         while (kept := taken._kept()) or not task.words[-1]:
             begun = time.monotonic()
             try:
-                items = taken.get_batch(task.max_items, timeout=LOOK_SECONDS)
+                items = taken._take_batch(task.max_items, LOOK_SECONDS, self._linger)
             except Empty:
                 continue
             except ShutDown:
@@ -191,9 +191,6 @@ class _Worker:
                 continue
             finally:
                 seen["blocked_seconds"] += time.monotonic() - begun
-            if task.linger and len(items) < task.max_items and not task.words[-1]:
-                until = time.monotonic() + task.linger
-                items = taken._linger(items, task.max_items, until)
             with contextlib.suppress(GroupRemovedError):  # the items are there all the same
                 lag = taken.lag()
             # In this order, and read in the opposite one: the mean is never above the maximum.
@@ -207,6 +204,10 @@ class _Worker:
             del passed_over
             # Not while anything is kept: nor, then, before what failed to load was told.
             taken.done()
+
+    def _linger(self) -> float:
+        """Return how many seconds to wait for more items: none, once all shall stop."""
+        return 0.0 if self._task.words[-1] else self._task.linger
 
     def _consume(self, consumer: Any, items: Any) -> list[TracebackType]:
         """Have a batch consumed; return what to forget of an error that was passed over."""

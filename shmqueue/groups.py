@@ -4,7 +4,7 @@ import contextlib
 import operator
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NoReturn, SupportsFloat
 
@@ -132,29 +132,26 @@ class Group(BytesConsumer):
 
     def _batches(self, max_items: int, linger: float) -> Iterator[list[Any]]:
         while True:
-            # What was taken is in it at any moment at which a signal's handler may raise.
-            batches: list[Any] = []
             try:
-                self._add_batch(batches, max_items)
-                if linger:
-                    self._add_until(batches, max_items, time.monotonic() + linger)
-                batch = self._joined(batches)
+                batch = self._take_batch(max_items, None, lambda: linger)
             except ShutDown:
                 return
-            except BaseException:
-                self._keep_batches(batches)
-                raise
             yield batch
-            del batch, batches
+            del batch
 
-    def _linger(self, batch: Any, max_items: int, until: float) -> Any:
-        """Return a batch with what comes in meanwhile; an error is kept, for the next call.
+    def _take_batch(
+        self, max_items: int, timeout: float | None, linger: Callable[[], float]
+    ) -> Any:
+        """Take a batch as `get_batch` does, and then wait for more for so long as `linger` says.
 
-        But for what is no Exception: it is raised at once, and the batch is kept.
+        What was taken is lost at no moment at which a signal's handler may raise: it is kept for
+        the next call. So is what an item fails with that came in meanwhile.
         """
-        batches = [batch]
+        batches: list[Any] = []
         try:
-            self._add_until(batches, max_items, until)
+            self._add_batch(batches, max_items, timeout)
+            if (seconds := linger()) and len(batches[0]) < max_items:
+                self._add_until(batches, max_items, time.monotonic() + seconds)
             return self._joined(batches)
         except BaseException:
             self._keep_batches(batches)

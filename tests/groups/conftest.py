@@ -1,5 +1,6 @@
 import contextlib
 import multiprocessing
+import signal
 
 import pytest
 
@@ -21,6 +22,18 @@ def make_stream(run_id):
             return stream
 
         yield make
+
+
+@pytest.fixture
+def exiting():
+    """Have SIGUSR1 raise SystemExit in the main thread, also of forked children."""
+
+    def leave(signum, frame):
+        raise SystemExit(3)
+
+    previous = signal.signal(signal.SIGUSR1, leave)
+    yield
+    signal.signal(signal.SIGUSR1, previous)
 
 
 # Of the tests of consumers

@@ -15,7 +15,7 @@ import pytest
 from shmqueue import Consumers, ShutDown, Stream
 from shmqueue.errors import ConsumerDiedError, GroupRemovedError
 from tests.api.test_examples import EXAMPLES
-from tests.groups.test_consumers import WAYS, BadItemError, Keeping, Summing, put_all
+from tests.groups.test_consumers import WAYS, BadItemError, Keeping, Summing, put_all, way
 from tests.support import (
     LIMIT,
     Child,
@@ -26,7 +26,6 @@ from tests.support import (
     wait_until,
 )
 
-way = pytest.mark.parametrize("processes", WAYS, ids=["threads", "fork", "spawn"])
 pytestmark = pytest.mark.usefixtures("heap")
 process_way = pytest.mark.parametrize("processes", WAYS[1:], ids=["fork", "spawn"])
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from shmqueue import Consumers, ShutDown
+from shmqueue.errors import ConsumerDiedError
 from shmqueue.groups import Group
 from tests.groups.test_consumers import (
     WAYS,
@@ -17,10 +18,11 @@ from tests.groups.test_consumers import (
     Summing,
     Unloadable,
     put_all_of,
+    way,
 )
+from tests.groups.test_kept_items import Notes
 from tests.support import LIMIT, wait_until
 
-way = pytest.mark.parametrize("processes", WAYS, ids=["threads", "fork", "spawn"])
 pytestmark = pytest.mark.usefixtures("heap")
 
 
@@ -132,12 +134,29 @@ def test_a_consumer_that_fails_tells_how_much_of_what_was_taken_it_leaves(stream
     assert "3 more items that consumer 0 of group 'sum' had taken are lost" in caplog.messages
 
 
+def test_a_consumer_that_is_interrupted_just_as_it_has_items_tells_how_many(
+    stream, exiting, log, tmp_path
+):
+    handler = logging.FileHandler(tmp_path / "log")
+    log.addHandler(handler)
+    try:
+        stream.put_batch([1, 2, Notes()])
+        consumers = Consumers(stream, "sum", functools.partial(Keeping, []), processes=WAYS[1])
+        with pytest.raises(ConsumerDiedError):
+            consumers.start().join(LIMIT)
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+    told = (tmp_path / "log").read_text()
+    assert "3 more items that consumer 0 of group 'sum' had taken are lost" in told
+
+
 def test_what_there_is_no_memory_for_is_not_tried_for_ever(stream, monkeypatch):
     def fail_to_load(*args, **options):
         raise MemoryError
 
     consumers = Consumers(stream, "sum", lambda: Keeping([]))
-    monkeypatch.setattr(Group, "get_batch", fail_to_load)
+    monkeypatch.setattr(Group, "_add_batch", fail_to_load)
     monkeypatch.setattr(Group, "_kept", lambda self: 1)
     consumers.start()
     with pytest.raises(MemoryError):

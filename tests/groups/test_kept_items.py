@@ -44,15 +44,9 @@ class Notes:
         return _thread.interrupt_main, (signal.SIGUSR1,)
 
 
-@pytest.fixture
-def exiting():
-    def leave(signum, frame):
-        raise SystemExit(3)
-
-    previous = signal.signal(signal.SIGUSR1, leave)
+@pytest.fixture(autouse=True)
+def signals_again():
     SignalsOnce.times = 0
-    yield
-    signal.signal(signal.SIGUSR1, previous)
 
 
 @pytest.fixture
