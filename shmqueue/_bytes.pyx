@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 from shmqueue._blocks cimport Loan, copy_of_loan
 from shmqueue._buffers cimport copy_unlocked, is_only_a_variables
 from shmqueue._codec cimport KIND_BYTES, POLICY_BYTES, is_of_objects
-from shmqueue._consumer cimport Consumer, reader_at
+from shmqueue._consumer cimport Consumer, take_with
 from shmqueue._core cimport Attachment
 from shmqueue._deadlines cimport deadline_ns_of
 from shmqueue._kept cimport raise_kept
@@ -183,8 +183,8 @@ cdef class BytesConsumer(Consumer):
             kept = self._pop_pending(attachment)
         if kept is not None:
             pass  # it comes before what is in the ring
-        elif attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, 0, &taken, &count,
-                             deadline_ns, &self.handle) != SHMQ_OK:
+        elif take_with(attachment, reader, 1, scratch, SCRATCH_BYTES, 0, &taken, &count,
+                       deadline_ns, &self.handle) != SHMQ_OK:
             kept = self._take_large(attachment, reader, &taken, deadline_ns)
         else:
             kept = taken.kind, (<char *>scratch)[: taken.length]
@@ -221,8 +221,8 @@ cdef class BytesConsumer(Consumer):
                 size = self._pending_into(attachment, memory, room)
                 if size is not None:
                     return size
-            if attachment.take(reader_at(reader), 1, memory, room, 0 if loan is None else room,
-                               &taken, &count, deadline_ns, &self.handle) == SHMQ_OK:
+            if take_with(attachment, reader, 1, memory, room, 0 if loan is None else room, &taken,
+                         &count, deadline_ns, &self.handle) == SHMQ_OK:
                 break
             if taken.length > room:
                 raise ValueError(

@@ -15,6 +15,19 @@ cdef inline shmq_reader *reader_at(Reader reader) noexcept:
     return NULL if reader is None else &reader.reader
 
 
+cdef inline int take_with(
+    Attachment attachment, Reader reader, uint64_t max_items, uint8_t *buffer,
+    uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
+    uint64_t deadline_ns, const shmq_handle *handle
+) except -1:
+    """`Attachment.take`, or `take_of_group` with a reader."""
+    if reader is None:
+        return attachment.take(max_items, buffer, buffer_bytes, block_bytes, taken, count,
+                               deadline_ns, handle)
+    return attachment.take_of_group(&reader.reader, max_items, buffer, buffer_bytes, block_bytes,
+                                    taken, count, deadline_ns, handle)
+
+
 cdef inline int set_takes_more(Reader reader, bint takes_more) noexcept:
     """Whether what is taken comes to what was taken before, which is not finished then."""
     if reader is not None:

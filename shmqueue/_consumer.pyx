@@ -172,8 +172,8 @@ cdef class Consumer:
             kept = self._pop_pending(attachment)
             if kept is not None:
                 return self._deliver_or_keep(attachment, kept, copy)
-        if attachment.take(reader_at(reader), 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken,
-                           &count, deadline_ns, &self.handle) != SHMQ_OK:
+        if take_with(attachment, reader, 1, scratch, SCRATCH_BYTES, SCRATCH_BYTES, &taken, &count,
+                     deadline_ns, &self.handle) != SHMQ_OK:
             return self._deliver_or_keep(
                 attachment, self._take_large(attachment, reader, &taken, deadline_ns), copy
             )
@@ -222,9 +222,9 @@ cdef class Consumer:
                     reader.see_to_pinner()
             wanted_bytes = taken.length if loan is None else 0
             buffer = PyBytes_FromStringAndSize(NULL, wanted_bytes)
-            if attachment.take(reader_at(reader), 1, <uint8_t *>PyBytes_AS_STRING(buffer),
-                               wanted_bytes, 0 if loan is None else UINT64_MAX, taken, &count,
-                               deadline_ns, &self.handle) == SHMQ_OK:
+            if take_with(attachment, reader, 1, <uint8_t *>PyBytes_AS_STRING(buffer), wanted_bytes,
+                         0 if loan is None else UINT64_MAX, taken, &count, deadline_ns,
+                         &self.handle) == SHMQ_OK:
                 break
         if taken.block != SHMQ_NO_BLOCK:
             loan.begin(taken.block, taken.length, taken.kind, False, reader)
@@ -289,9 +289,8 @@ cdef class Consumer:
             raise MemoryError
         scratch = <uint8_t *>(taken + BATCH_CHUNK)
         try:
-            if attachment.take(reader_at(reader), min(wanted, BATCH_CHUNK), scratch,
-                               BATCH_SCRATCH_BYTES, 0, taken, &count, deadline_ns,
-                               &self.handle) != SHMQ_OK:
+            if take_with(attachment, reader, min(wanted, BATCH_CHUNK), scratch, BATCH_SCRATCH_BYTES,
+                         0, taken, &count, deadline_ns, &self.handle) != SHMQ_OK:
                 kept = self._take_large(attachment, reader, taken, deadline_ns)
                 items.append(self._deliver_or_keep(attachment, kept, copies))
             elif not self._decode_taken(attachment, items, taken, count, scratch):

@@ -36,9 +36,13 @@ cdef class Attachment:
     cdef bint _try_take_seat(self) except -1
     cdef int put(self, const shmq_record *records, uint64_t count, uint64_t deadline_ns,
                  const shmq_handle *handle) except -1
-    cdef int take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
-                  uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
-                  uint64_t deadline_ns, const shmq_handle *handle) except -1
+    cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                  uint64_t block_bytes, shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
+                  const shmq_handle *handle) except -1
+    cdef int take_of_group(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
+                           uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
+                           uint64_t *count, uint64_t deadline_ns,
+                           const shmq_handle *handle) except -1
     cdef int try_take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                       uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
                       uint64_t *count) except -1000

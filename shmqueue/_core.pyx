@@ -88,6 +88,22 @@ cdef inline bint _is_to_tidy(const shmq_view *view) noexcept:
     return shmq_is_polled(view) or shmq_is_to_trim(view)
 
 
+cdef inline bint _is_answer(int status) noexcept:
+    """Whether an attempt to take needs no wait, nor another one."""
+    return status == SHMQ_OK or status == SHMQ_NEED or status == SHMQ_CORRUPT
+
+
+cdef inline int _answered(Attachment attachment, int status) except -1:
+    """Return what a take came to, or raise it."""
+    if _is_to_tidy(attachment.view):
+        attachment._tidy_up()
+    if status == SHMQ_OK or status == SHMQ_NEED:
+        return status
+    if status == SHMQ_TIMEOUT:
+        raise Empty
+    return attachment._raise_for(status)
+
+
 cdef class Attachment:
     """One process's hold on a segment: the mapping, and a seat in it.
 
@@ -404,30 +420,35 @@ cdef class Attachment:
         shmq_allow(self.view, max(wanted, min(headroom // 64, 16 << 20)))
         return True
 
-    cdef int take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
-                  uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count,
-                  uint64_t deadline_ns, const shmq_handle *handle) except -1:
+    cdef int take(self, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+                  uint64_t block_bytes, shmq_taken *taken, uint64_t *count, uint64_t deadline_ns,
+                  const shmq_handle *handle) except -1:
         """Take 1..max_items; SHMQ_OK, or SHMQ_NEED when the first one needs a larger buffer.
 
-        An item in a block comes alone, if it has at most `block_bytes`, and is left there. `reader`
-        is NULL, or of the group from which they are taken.
+        An item in a block comes alone, if it has at most `block_bytes`, and is left there.
 
         Raises Empty, ValueError when closed, CorruptSegmentError, or what a signal handler raises.
         """
         cdef int status
         if shmq_view_is_mine(self.view) and max_items == 1:
-            if reader == NULL:
-                status = shmq_try_take(self.view, 1, buffer, buffer_bytes, block_bytes, taken,
-                                       count)
-            else:
-                status = shmq_try_take_of_group(self.view, reader, 1, buffer, buffer_bytes,
-                                                block_bytes, taken, count)
-            if status == SHMQ_OK or status == SHMQ_NEED:
-                if _is_to_tidy(self.view):
-                    self._tidy_up()
-                return status
-            if status == SHMQ_CORRUPT:
-                return self._raise_for(status)
+            status = shmq_try_take(self.view, 1, buffer, buffer_bytes, block_bytes, taken, count)
+            if _is_answer(status):
+                return _answered(self, status)
+        return self._take_or_wait(NULL, max_items, buffer, buffer_bytes, block_bytes, taken, count,
+                                  deadline_ns, handle)
+
+    # Not one with `take`: the compiler would keep more in memory for either.
+    cdef int take_of_group(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
+                           uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,
+                           uint64_t *count, uint64_t deadline_ns,
+                           const shmq_handle *handle) except -1:
+        """Take from the group that `reader` is of, as `take` does from a queue."""
+        cdef int status
+        if shmq_view_is_mine(self.view) and max_items == 1:
+            status = shmq_try_take_of_group(self.view, reader, 1, buffer, buffer_bytes, block_bytes,
+                                            taken, count)
+            if _is_answer(status):
+                return _answered(self, status)
         return self._take_or_wait(reader, max_items, buffer, buffer_bytes, block_bytes, taken,
                                   count, deadline_ns, handle)
 
@@ -454,15 +475,9 @@ cdef class Attachment:
                 with nogil:
                     shmq_pool_give_back(self.view)
         shmq_waiter_end(self.view, &waiter, status != SHMQ_OK)
-        if _is_to_tidy(self.view):
-            self._tidy_up()
-        if status == SHMQ_OK or status == SHMQ_NEED:
-            return status
-        if status == SHMQ_TIMEOUT:
-            raise Empty
         if status == SHMQ_GONE and shmq_is_closed(handle):
             status = SHMQ_CLOSED  # a subscription ends with its handle, which is why
-        self._raise_for(status)
+        return _answered(self, status)
 
     cdef int try_take(self, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
                       uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken,

@@ -63,7 +63,7 @@ cdef int _discard_all(Attachment attachment, const shmq_handle *handle) except -
         head_before = head
         try:
             # Discarded: no buffer, so nothing is too large for it.
-            attachment.take(NULL, 64, NULL, UINT64_MAX, UINT64_MAX, taken, &count, SHMQ_NO_DEADLINE,
+            attachment.take(64, NULL, UINT64_MAX, UINT64_MAX, taken, &count, SHMQ_NO_DEADLINE,
                             handle)
         except ShutDown:
             with nogil:

@@ -46,7 +46,7 @@ def take_payloads(Attachment attachment not None, max_items=1, timeout=None, buf
     try:
         while True:
             buffer = PyBytes_FromStringAndSize(NULL, buffer_bytes)
-            if attachment.take(NULL, limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes,
+            if attachment.take(limit, <uint8_t *>PyBytes_AS_STRING(buffer), buffer_bytes,
                                buffer_bytes, taken, &count, deadline_ns,
                                &shmq_no_handle) == SHMQ_OK:
                 break

@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from shmqueue._codec cimport KIND_BYTES
-from shmqueue._consumer cimport BATCH_CHUNK, Consumer, reader_at, set_takes_more
+from shmqueue._consumer cimport BATCH_CHUNK, Consumer, reader_at, set_takes_more, take_with
 from shmqueue._core cimport Attachment
 from shmqueue._kept cimport raise_kept
 from shmqueue._protocol cimport SHMQ_CORRUPT, SHMQ_OK, shmq_record, shmq_taken
@@ -136,8 +136,8 @@ cdef class _Taking:
                 buffer = self.memory + self.count * self.item_bytes
                 limit = min(self.wanted - self.count, <size_t>BATCH_CHUNK)
                 if self.count == 0:
-                    status = attachment.take(
-                        reader_at(reader), limit, buffer, limit * self.item_bytes, 0, self.taken,
+                    status = take_with(
+                        attachment, reader, limit, buffer, limit * self.item_bytes, 0, self.taken,
                         &count, deadline_ns, &consumer.handle
                     )
                 else:

@@ -263,9 +263,9 @@ static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_vie
  * pinner. Of a group that may be overrun, each slot is read like a seqlock: what was copied counts if
  * the stamp still holds. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
-    const int in_regions, const int of_group, shmq_view *view, shmq_reader *reader,
-    uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes, uint64_t block_bytes,
-    shmq_taken *taken, uint64_t *count) {
+    const int in_regions, const int of_group, const int may_lapse, shmq_view *view,
+    shmq_reader *reader, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
+    uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
   shmq_end *head = of_group ? reader->head : shmq_head(view);
   shmq_cursor *cursor = of_group ? &reader->cursor : &view->consumer;
   shmq_end *slowest;
@@ -280,7 +280,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     shmq_end_release(head);
     return SHMQ_RENEW;
   }
-  if (of_group && reader->may_lapse) sequence = shmq_begin_after_lapse(view, sequence);
+  if (may_lapse) sequence = shmq_begin_after_lapse(view, sequence);
   uint64_t depth = cursor->gate_sequence - sequence;
   if (!of_group && __builtin_expect(state & SHMQ_END_SHUT, 0)) {
     shmq_end_release(head);
@@ -295,7 +295,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     if (depth - 1 >= view->capacity) {
       /* A group that began behind those it comes after waits for them. */
       int is_empty = depth == 0 || (of_group && (int64_t)depth < 0);
-      if (of_group && !is_empty && reader->may_lapse &&
+      if (!is_empty && may_lapse &&
           shmq_begin_after_lapse(view, sequence) != sequence) {
         shmq_end_release(head);
         return SHMQ_BUSY; /* the floor was raised in between, and the tail is a lap ahead */
@@ -339,7 +339,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
      * beginning of a seqlock's read. */
     int is_sound = load_relaxed(&slot->stamp) == stamp;
     /* acquire: the stamp, then the rest; pairs with the fence in shmq_try_put. */
-    if (of_group && reader->may_lapse) fence_acquire();
+    if (may_lapse) fence_acquire();
     /* Read once: whatever a scribbler does meanwhile, we check the value that we use. */
     uint32_t length = load_relaxed(&slot->length); /* relaxed: complete, by the acquire of tail */
     uint16_t flags = load_relaxed(&slot->flags);   /* relaxed: as above */
@@ -357,7 +357,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
       item->length = ref.length;
       item->block = ref.block;
       /* acquire: the reference, then the stamp; as below. */
-      if (of_group && reader->may_lapse) fence_acquire();
+      if (may_lapse) fence_acquire();
       if (length != sizeof(ref) || !shmq_block_ref_is_sound(view, &ref) ||
           (of_group && load_relaxed(&slot->stamp) != stamp)) /* relaxed: see the fence */
         status = SHMQ_CORRUPT;
@@ -377,7 +377,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
       if (buffer != NULL) copy_out(buffer + used, slot + 1, length);
       used += length;
     }
-    if (of_group && reader->may_lapse && !is_pinned) {
+    if (may_lapse && !is_pinned) {
       fence_acquire(); /* acquire: what was read, then the stamp; pairs as the one above */
       /* relaxed: see the fence. A block that was not to be pinned is overrun as well. */
       if (__builtin_expect(load_relaxed(&slot->stamp) != stamp || status == SHMQ_CORRUPT, 0)) {
@@ -434,7 +434,7 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
     store_relaxed(&seat->last_get_ns, coarse_now_ns());
   }
 
-  if (of_group && reader->may_lapse)
+  if (may_lapse)
     shmq_set_place(head, begun, sequence + done,
                    shmq_group_lapped(head, begun) + (sequence - begun));
   /* release: what was done to the items before, as in shmq_hold_end; the commit orders it before what
@@ -457,18 +457,20 @@ static inline __attribute__((always_inline)) shmq_status shmq_try_take_in(
 static inline __attribute__((always_inline)) shmq_status shmq_try_take(
     shmq_view *view, uint64_t max_items, uint8_t *buffer, uint64_t buffer_bytes,
     uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
-  return view->region_count > 0 ? shmq_try_take_in(1, 0, view, NULL, max_items, buffer, buffer_bytes,
-                                                   block_bytes, taken, count)
-                                : shmq_try_take_in(0, 0, view, NULL, max_items, buffer, buffer_bytes,
-                                                   block_bytes, taken, count);
+  return view->region_count > 0 ? shmq_try_take_in(1, 0, 0, view, NULL, max_items, buffer,
+                                                   buffer_bytes, block_bytes, taken, count)
+                                : shmq_try_take_in(0, 0, 0, view, NULL, max_items, buffer,
+                                                   buffer_bytes, block_bytes, taken, count);
 }
 
-/* The same from the head of a group. */
+/* The same from the head of a group. It may be overrun or not for as long as it is there. */
 static inline __attribute__((always_inline)) shmq_status shmq_try_take_of_group(
     shmq_view *view, shmq_reader *reader, uint64_t max_items, uint8_t *buffer,
     uint64_t buffer_bytes, uint64_t block_bytes, shmq_taken *taken, uint64_t *count) {
-  return shmq_try_take_in(0, 1, view, reader, max_items, buffer, buffer_bytes, block_bytes, taken,
-                          count);
+  return reader->may_lapse ? shmq_try_take_in(0, 1, 1, view, reader, max_items, buffer, buffer_bytes,
+                                              block_bytes, taken, count)
+                           : shmq_try_take_in(0, 1, 0, view, reader, max_items, buffer, buffer_bytes,
+                                              block_bytes, taken, count);
 }
 
 /* From either: without a reader, from the head of a queue. */

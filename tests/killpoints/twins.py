@@ -323,9 +323,9 @@ STREAM_TWINS = [
         "ring.h",
         (
             (
-                "  if (of_group && reader->may_lapse)\n    shmq_set_place(",
+                "  if (may_lapse)\n    shmq_set_place(",
                 "  store_release(&head->sequence, sequence + done);\n"
-                "  if (of_group && reader->may_lapse)\n    shmq_set_place(",
+                "  if (may_lapse)\n    shmq_set_place(",
             ),
         ),
         ("stream", "lagging", "get"),
