@@ -2,9 +2,9 @@
  *
  * First it polls, at intervals that grow with the time already waited: each look at a word that
  * another core is writing takes the line from that core, so who looks too often slows down the one
- * it waits for. Then it sleeps on a futex. Every sleep is bounded (reliability needs it: a process
- * killed between its commit and its wake-up rings for nobody): 50 ms where somebody else should
- * act, growing to 250 ms where nothing is going on.
+ * it waits for. Then it lets others have its core, once, and then it sleeps on a futex. Every sleep is
+ * bounded (reliability needs it: a process killed between its commit and its wake-up rings for
+ * nobody): 50 ms where somebody else should act, growing to 250 ms where nothing is going on.
  *
  * A handle may rather poll on (handle.h). Then it sets no flag, so nobody makes a system call for it,
  * and in rounds it sees to what a sleeper sees to between two sleeps.
@@ -138,6 +138,14 @@ static inline int shmq_spin(shmq_view *view, const shmq_waiter *waiter) {
   }
   store_relaxed(&view->spins_in_vain, in_vain + 1); /* relaxed: as above */
   return 0;
+}
+
+/* Before the first sleep of a wait. Where there are more processes than cores, the one that is waited for
+ * is often only off its core: it gets ours, once, and we need nobody to wake us. 1 if it is worth another
+ * attempt then. */
+static inline int shmq_yield(const shmq_view *view, const shmq_waiter *waiter) {
+  sched_yield();
+  return shmq_may_go_on(view, waiter);
 }
 
 /* With which bits of the futex's bitset a waiter sleeps. */
@@ -291,7 +299,8 @@ static inline shmq_status shmq_wait(shmq_view *view, shmq_waiter *waiter, shmq_s
   if (waiter->why != why || waiter->started_ns == 0) {
     if (waiter->started_ns != 0) shmq_waiter_account(view, waiter, now_ns());
     shmq_waiter_begin(view, waiter, why);
-    if (!waiter->slept && budget == 0 && shmq_spin(view, waiter)) return SHMQ_OK;
+    if (!waiter->slept && budget == 0 && (shmq_spin(view, waiter) || shmq_yield(view, waiter)))
+      return SHMQ_OK;
   }
   now = now_ns();
   shmq_waiter_account(view, waiter, now);

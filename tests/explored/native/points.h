@@ -4,6 +4,8 @@
 #ifndef EXPLORED_POINTS_H
 #define EXPLORED_POINTS_H
 
+#include <sched.h>
+
 #define SHMQ_ATOMICS_PROVIDED 1
 
 enum { EX_RELAXED, EX_ACQUIRE, EX_RELEASE, EX_ACQ_REL };
@@ -41,6 +43,7 @@ static void ex_copy_out(void *to, const void *shared, size_t size);
 #define copy_in(shared, from, size) ex_copy_in((shared), (from), (size))
 #define copy_out(to, shared, size) ex_copy_out((to), (shared), (size))
 #define cpu_pause() ((void)0)
+#define sched_yield() ((void)0) /* any other may go on before the look behind it */
 
 /* An attempt begins, perhaps one of many in a wait: what the wait before it left behind, on the stack
  * and in the waiter, is no part of the state. */
