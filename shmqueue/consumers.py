@@ -11,7 +11,7 @@ from queue import Empty
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from shmqueue.errors import ConsumerDiedError, GroupRemovedError, ShutDown
+from shmqueue.errors import ConsumerDiedError, ShutDown
 from shmqueue.groups import Group, seconds_of
 from shmqueue.stream import Stream
 
@@ -117,6 +117,7 @@ class _Worker:
         self._note = note
         self._seen = _Figures(task.words, number)
         self._tracebacks: list[TracebackType] = []
+        self._lag = 0
 
     def work(self) -> None:
         """Consume until there is nothing more to do, or something ends that."""
@@ -173,37 +174,50 @@ class _Worker:
 
     def _consume_all(self, consumer: Any, taken: Group) -> None:
         """Consume until all shall stop; what was taken by then is consumed as well."""
-        task, seen, lag = self._task, self._seen, 0
         # Items are kept behind one that fails to load. They are got without a look at the ring.
-        while (kept := taken._kept()) or not task.words[-1]:
-            begun = time.monotonic()
+        while (kept := taken._kept()) or not self._task.words[-1]:
+            # What was taken is in it whatever a signal's handler interrupts.
+            batches: list[Any] = []
             try:
-                items = taken._take_batch(task.max_items, LOOK_SECONDS, self._linger)
+                self._take_batch(taken, batches)
+                items = taken._joined(batches)
+                self._count(taken, items)
             except Empty:
                 continue
             except ShutDown:
                 return
-            except Exception as error:
+            except BaseException as error:
+                taken._keep_batches(batches)
                 # What there is no memory for is kept again, for ever.
-                if isinstance(error, MemoryError) and kept:
+                if not isinstance(error, Exception) or (isinstance(error, MemoryError) and kept):
                     raise
                 self._tell(error)
                 continue
-            finally:
-                seen["blocked_seconds"] += time.monotonic() - begun
-            with contextlib.suppress(GroupRemovedError):  # the items are there all the same
-                lag = taken.lag()
-            # In this order, and read in the opposite one: the mean is never above the maximum.
-            seen["lag_max"] = max(seen["lag_max"], lag)
-            seen["batches"] += 1
-            seen["lag_sum"] += lag
-            seen["items"] += len(items)
+            del batches
             passed_over = self._consume(consumer, items)
             del items
             _forget(passed_over)
             del passed_over
             # Not while anything is kept: nor, then, before what failed to load was told.
             taken.done()
+
+    def _take_batch(self, taken: Group, batches: list[Any]) -> None:
+        begun = time.monotonic()
+        try:
+            taken._take_batch(batches, self._task.max_items, LOOK_SECONDS, self._linger)
+        finally:
+            self._seen["blocked_seconds"] += time.monotonic() - begun
+
+    def _count(self, taken: Group, items: Any) -> None:
+        """Count a batch that was taken."""
+        seen = self._seen
+        with contextlib.suppress(Exception):  # the group is removed, say: the items are there
+            self._lag = taken.lag()
+        # In this order, and read in the opposite one: the mean is never above the maximum.
+        seen["lag_max"] = max(seen["lag_max"], self._lag)
+        seen["batches"] += 1
+        seen["lag_sum"] += self._lag
+        seen["items"] += len(items)
 
     def _linger(self) -> float:
         """Return how many seconds to wait for more items: none, once all shall stop."""

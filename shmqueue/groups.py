@@ -132,30 +132,33 @@ class Group(BytesConsumer):
 
     def _batches(self, max_items: int, linger: float) -> Iterator[list[Any]]:
         while True:
+            batches: list[Any] = []
             try:
-                batch = self._take_batch(max_items, None, lambda: linger)
+                self._take_batch(batches, max_items, None, lambda: linger)
+                batch = self._joined(batches)
             except ShutDown:
                 return
+            except BaseException:
+                self._keep_batches(batches)
+                raise
             yield batch
-            del batch
+            del batch, batches
 
     def _take_batch(
-        self, max_items: int, timeout: float | None, linger: Callable[[], float]
-    ) -> Any:
+        self,
+        batches: list[Any],
+        max_items: int,
+        timeout: float | None,
+        linger: Callable[[], float],
+    ) -> None:
         """Take a batch as `get_batch` does, and then wait for more for so long as `linger` says.
 
-        What was taken is lost at no moment at which a signal's handler may raise: it is kept for
-        the next call. So is what an item fails with that came in meanwhile.
+        Into a list of the caller, in parts: it has what was taken at any moment at which a signal's
+        handler may raise. What an item fails with that came in meanwhile is kept for the next call.
         """
-        batches: list[Any] = []
-        try:
-            self._add_batch(batches, max_items, timeout)
-            if (seconds := linger()) and len(batches[0]) < max_items:
-                self._add_until(batches, max_items, time.monotonic() + seconds)
-            return self._joined(batches)
-        except BaseException:
-            self._keep_batches(batches)
-            raise
+        self._add_batch(batches, max_items, timeout)
+        if (seconds := linger()) and len(batches[0]) < max_items:
+            self._add_until(batches, max_items, time.monotonic() + seconds)
 
     def _add_until(self, batches: list[Any], max_items: int, until: float) -> None:
         """Add to a batch what comes in meanwhile."""

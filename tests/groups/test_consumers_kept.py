@@ -134,16 +134,26 @@ def test_a_consumer_that_fails_tells_how_much_of_what_was_taken_it_leaves(stream
     assert "3 more items that consumer 0 of group 'sum' had taken are lost" in caplog.messages
 
 
+def exits(*args):
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("is_counting", [False, True])
 def test_a_consumer_that_is_interrupted_just_as_it_has_items_tells_how_many(
-    stream, exiting, log, tmp_path
+    stream, exiting, log, tmp_path, monkeypatch, is_counting
 ):
+    """As they come out of the take, or a little later, while they are counted."""
     handler = logging.FileHandler(tmp_path / "log")
     log.addHandler(handler)
     try:
-        stream.put_batch([1, 2, Notes()])
+        stream.put_batch([1, 2, 3 if is_counting else Notes()])
         consumers = Consumers(stream, "sum", functools.partial(Keeping, []), processes=WAYS[1])
+        if is_counting:
+            monkeypatch.setattr(Group, "lag", exits)
+        consumers.start()
+        monkeypatch.undo()
         with pytest.raises(ConsumerDiedError):
-            consumers.start().join(LIMIT)
+            consumers.join(LIMIT)
     finally:
         log.removeHandler(handler)
         handler.close()
