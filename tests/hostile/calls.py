@@ -14,6 +14,7 @@ CLEAR = (
     errors.SegmentError,
     errors.CorruptItemError,
     errors.NoFreeSeatError,
+    errors.GroupRemovedError,
     errors.ShutDown,
     Empty,
     Full,

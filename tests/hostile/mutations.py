@@ -18,6 +18,10 @@ WEIGHTS = {
     "region": 4,
     "slot": 9,
     "block": 9,
+    "stream": 4,
+    "group": 4,
+    "hold": 3,
+    "owners": 2,
 }
 
 

@@ -12,7 +12,7 @@ import time
 from tests.faults.processes import Forks
 from tests.hostile.calls import CLEAR
 from tests.hostile.mutations import mutate_some
-from tests.hostile.trials import Finding, Trials, tags_of
+from tests.hostile.trials import Finding, Trials, let_go_of_the_living, tags_of
 from tests.support import Thread, die_with_parent, wait_until
 
 SLICE_SECONDS = 0.25
@@ -63,12 +63,20 @@ class Slices(Trials):
         finally:
             self._watched = None
             self._words[WANTED] = 0
-            # A call of the other thread that waits for an owner that lives ends here.
-            queue.close()
-            raised += other.result()
             wait_until(lambda: not self._words[BUSY], "the scribbler to rest")
+            # Who waits for an owner that lives ends here; but a subscription waits as it is left.
+            let_go_of_the_living(ground, self._tags)
+            queue.close()
+            wait_until(lambda: self._has_ended(other, ground), "the other thread to end")
+            raised += other.result()
         self.writes = self._words[WRITTEN] - began
         return "noticed" if raised else "unnoticed"
+
+    def _has_ended(self, other, ground):
+        """Whether the other thread has; calls about groups wait on though the stream is closed."""
+        if other.is_alive():
+            let_go_of_the_living(ground, self._tags)
+        return not other.is_alive()
 
     def _call(self, ground, queue, rng, until):
         """Make calls until the time is up; return how many of them raised."""

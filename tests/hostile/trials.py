@@ -15,6 +15,8 @@ from tests.hostile.calls import CLEAR, DAMAGE, ENDINGS, calls_of
 from tests.hostile.encodings import safe_pickles
 from tests.hostile.grounds import LARGE, SMALL, make_grounds
 from tests.hostile.mutations import mutate_some
+from tests.hostile.streams import StreamGround, calls_of_stream, make_streams
+from tests.protocol.raw import ENDS
 
 # All calls have timeouts of milliseconds, or none because only an owner word can be in the way. So
 # what takes a second is looked at: it may wait for a living process, which a damaged owner word
@@ -54,10 +56,15 @@ class Trials:
         self.tell = lambda step: None
         self._seed = seed
         self._watched = None
-        self._grounds = make_grounds(token)
+        self._grounds = [*make_grounds(token), *make_streams(token)]
         # Those of megabytes cost more than they tell.
         self._weights = [1 if ground.memory_bytes > 1 << 20 else 4 for ground in self._grounds]
-        self._calls = {ground.label: calls_of(ground) for ground in self._grounds}
+        self._calls = {
+            ground.label: (calls_of_stream if isinstance(ground, StreamGround) else calls_of)(
+                ground
+            )
+            for ground in self._grounds
+        }
         self._peak_bytes = peak_bytes()
 
     def __enter__(self):
@@ -113,7 +120,7 @@ class Trials:
             signal.setitimer(signal.ITIMER_REAL, 0)  # one that came late
             return
         ground, deadline = self._watched
-        waited = _waits_for_the_living(ground, self._tags)
+        waited = bool(_owned_by_the_living(ground, self._tags))
         if waited or time.monotonic() > deadline:
             self._watched = None  # once
             raise Stuck(waited)
@@ -197,13 +204,19 @@ def tags_of(ground):
     }
 
 
-def _waits_for_the_living(ground, before):
-    """Whether an owner word names a seat as it is in use: those who want the end wait for it.
+def _owned_by_the_living(ground, before):
+    """Return the ends whose owner word names a seat as it is in use: who wants one waits for it.
 
     Or as it was, when the queue was attached to: its own seat it knows without looking.
     """
     tags = before | tags_of(ground)
-    return any(ground.raw.owner(end) & ~0xFF in tags for end in range(4))
+    return [end for end in range(ENDS) if ground.raw.owner(end) & ~0xFF in tags]
+
+
+def let_go_of_the_living(ground, before):
+    """Have nobody own the ends that somebody may wait for."""
+    for end in _owned_by_the_living(ground, before):
+        ground.raw.set_owner(end, 0)
 
 
 def limit_address_range(more_bytes):
