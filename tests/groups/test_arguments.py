@@ -1,5 +1,6 @@
 """What groups, subscriptions and streams are asked to be, and what they say when they can't."""
 
+import multiprocessing
 import pickle
 from queue import Empty
 
@@ -7,8 +8,11 @@ import pytest
 
 from shmqueue import Stream, _groups
 from tests import support
+from tests.groups import workers
 from tests.groups.test_groups import everything
 from tests.support import LIMIT
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
 class TestAfter:
@@ -84,6 +88,25 @@ class TestStart:
         stream.put_batch(range(5))
         with pytest.raises(ValueError, match='"next", "oldest" or a sequence'):
             stream.group("late", start=start)
+
+    @pytest.mark.parametrize(
+        ("begin", "seen"),
+        [("oldest", [3, 4, 5, 6, 7, 8, 9, 10]), (6, [6, 7, 8, 9, 10]), (10, [10])],
+    )
+    def test_a_group_that_another_process_opens_has_exactly_what_is_there_from_its_start_on(
+        self, make_stream, run_id, start, signs, begin, seen
+    ):
+        stream = make_stream(capacity=8, groups=["a"])
+        first, said = stream.group("a"), signs(SPAWN)
+        with stream.writer() as out:
+            out.put_batch(range(8))
+            assert first.get_batch(3) == [0, 1, 2]
+            out.put_batch([8, 9])
+            child = start(SPAWN, workers.open_and_get_all, run_id, "late", begin, said.sender)
+            said.await_word("joined")
+            out.put(10, timeout=LIMIT)
+        assert child.result() == seen
+        assert stream.groups() == ["a", "late"]
 
     def test_a_group_that_exists_goes_on_where_it_is(self, make_stream):
         stream = make_stream(groups=["a"])

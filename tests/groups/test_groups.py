@@ -63,16 +63,31 @@ class TestSeeing:
         stream.put_batch(range(4))
         assert everything(stream.group("late", start=start)) == seen
 
-    @pytest.mark.parametrize("start", [0, 7, 1 << 63])
+    @pytest.mark.parametrize("start", [0, 2, 7, 1 << 63])
     def test_a_start_that_is_not_in_the_ring_is_an_error_with_the_range(self, make_stream, start):
         stream = make_stream(capacity=4, groups=["a"])
         group = stream.group("a")
-        for number in range(6):
-            stream.put(number)
-            group.get()
-        with pytest.raises(ValueError, match=rf"start={start} .* 6 is the next"):
+        stream.put_batch(range(4))
+        assert group.get_batch(3) == [0, 1, 2]
+        stream.put_batch([4, 5])
+        said = f"start={start} is not in the ring: it holds the sequences 3 to 5, and 6 is the next"
+        with pytest.raises(ValueError, match=said):
             stream.group("late", start=start)
         assert stream.groups() == ["a"]
+        assert everything(stream.group("at the lower bound", start=3)) == [3, 4, 5]
+        assert everything(stream.group("at the upper bound", start=6)) == []
+
+    def test_a_start_in_an_empty_ring_is_an_error_with_the_next_sequence(self, make_stream):
+        stream = make_stream(capacity=4, groups=["goes"])
+        stream.put_batch(range(3))
+        with stream.group("goes") as group:
+            group.get_batch(3)
+            group.remove()
+        for start in (2, 4):
+            said = f"start={start} is not in the ring: it is empty, and 3 is the next"
+            with pytest.raises(ValueError, match=said):
+                stream.group("late", start=start)
+        assert everything(stream.group("late", start=3)) == []
 
     def test_a_stream_is_opened_and_pickled_by_name(self, make_stream, run_id):
         import pickle
@@ -208,6 +223,18 @@ class TestComingAndGoing:
             old.get_nowait()
         assert new.get() == "item"
 
+    def test_a_group_that_was_removed_is_not_there_to_be_joined(self, make_stream):
+        stream = make_stream(groups=["stays", "goes", "goes too"])
+        stream.remove_group("goes")
+        support.run_in_fork(stream.remove_group, "goes too")
+        for name in ("goes", "goes too"):
+            with pytest.raises(LookupError, match=f"no group '{name}'; there is 'stays'$"):
+                stream.group(name, create=False)
+        assert stream.groups() == ["stays"]
+        stream.group("stays").remove()
+        with pytest.raises(LookupError, match="no group 'stays'; there is none at all"):
+            stream.group("stays", create=False)
+
     def test_a_closed_group_lets_go_of_the_stream(self, make_stream):
         stream = make_stream(groups=["a"])
         group = stream.group("a")
@@ -323,6 +350,31 @@ class TestPipelines:
         assert then.qsize() == 0
         work.close()
         assert everything(then) == items
+
+    def test_what_was_taken_before_the_first_follower_came_counts_as_finished(self, make_stream):
+        stream = make_stream(groups=["work"])
+        work = stream.group("work")
+        stream.put_batch(range(3))
+        assert work.get() == 0
+        then = stream.group("then", after="work", start="oldest")
+        assert then.get(timeout=LIMIT) == 0, "it was in hand"
+        assert work.get() == 1
+        assert then.qsize() == 0, "from here on taken is not finished"
+        work.done()
+        assert everything(then) == [1]
+
+    def test_what_was_taken_after_a_follower_has_gone_waits_for_the_next_follower(
+        self, make_stream
+    ):
+        stream = make_stream(groups={"work": {}, "goes": {"after": "work"}})
+        work = stream.group("work")
+        stream.remove_group("goes")
+        stream.put("item")
+        assert work.get() == "item"
+        then = stream.group("then", after="work", start="oldest")
+        assert then.qsize() == 0
+        work.done()
+        assert everything(then) == ["item"]
 
     def test_a_group_that_others_come_after_is_not_removed_before_them(self, make_stream):
         stream = make_stream(groups={"a": {}, "b": {"after": "a"}})

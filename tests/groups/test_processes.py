@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from queue import Empty
 
 import pytest
@@ -11,12 +12,15 @@ from shmqueue import GroupRemovedError, NoFreeSeatError, ShutDown, _repair
 from tests import support
 from tests.groups import workers
 from tests.protocol.raw import HEAD, TAIL
-from tests.support import LIMIT, Thread, run_in_fork, wait_until
+from tests.support import CLOCK_SLACK, LIMIT, Thread, run_in_fork, wait_until
 
 FORK = multiprocessing.get_context("fork")
 WRITERS = 3
 ITEMS = 400
 PATTERNS = 200_000
+SHARED_PATTERNS = 10_000
+# Seconds.
+PATIENCE = 0.2
 # How many consumers may hold items of groups that others come after.
 MAX_HOLDS = 256
 
@@ -114,6 +118,29 @@ class TestDeaths:
         os.kill(child.pid, signal.SIGCONT)
         assert child.result() == "first"
         stream.put("second", timeout=LIMIT)
+
+    def test_a_stopped_consumer_holds_producers_back_for_the_seconds_that_its_group_was_given(
+        self, make_stream, run_id, start, signs
+    ):
+        stream = make_stream(capacity=4, groups={"others": {}, "slow": {"drop_after": PATIENCE}})
+        slow, said = stream.group("slow"), signs(FORK)
+        child = start(FORK, workers.get_all_and_count_lost, run_id, "slow", said.sender)
+        said.await_word("joined")
+        others = Thread(list, stream.group("others"))
+        with stream.writer() as out:
+            out.put("first")
+            wait_until(lambda: slow.lag() == 0, "the child to take the first")
+            support.await_asleep(f"/proc/{child.pid}")
+            os.kill(child.pid, signal.SIGSTOP)
+            wait_until(lambda: stopped(child.pid), "the child to stop")
+            begun = time.monotonic()
+            for number in range(12):
+                out.put(number, timeout=LIMIT)
+            waited = time.monotonic() - begun
+        assert waited >= 2 * PATIENCE - CLOCK_SLACK, "for 0 to 3, and for 4 to 7"
+        assert others.result() == ["first", *range(12)]
+        os.kill(child.pid, signal.SIGCONT)
+        assert child.result() == (["first", 8, 9, 10, 11], 8)
 
     def test_a_killed_writer_has_finished(self, make_stream, run_id):
         stream = make_stream(groups=["a"])
@@ -217,6 +244,31 @@ def test_a_lagging_reader_of_another_process_sees_whole_items_only(make_stream, 
         seen += 1
     writing.result()
     assert seen + lagging.lapped == PATTERNS
+
+
+@pytest.mark.parametrize("item_bytes", [8, 3000])
+def test_the_consumers_of_a_lagging_group_see_between_them_what_it_has_not_lost(
+    make_stream, run_id, ctx, start, signs, item_bytes
+):
+    stream = make_stream(capacity=4, item_size=64)
+    lagging = stream.group("lagging", policy="lag")
+    said = signs(ctx)
+    with stream.writer() as out:
+        for number in range(SHARED_PATTERNS):
+            if number == 20:
+                assert lagging.lapped == 16
+                readers = [
+                    start(ctx, workers.get_patterns, run_id, "lagging", said.sender)
+                    for _ in range(2)
+                ]
+                for _ in readers:
+                    said.await_word("joined")
+            out.put(number.to_bytes(4, "little") * (item_bytes // 4), timeout=LIMIT)
+    first, second = [reader.result() for reader in readers]
+    for numbers in (first, second):
+        assert numbers == sorted(numbers)
+    assert len({*first, *second}) == len(first) + len(second), "none twice"
+    assert len(first) + len(second) + lagging.lapped == SHARED_PATTERNS
 
 
 class TestLargeItems:

@@ -1,11 +1,13 @@
 """Writers: they put as their stream does, until they or their process are done."""
 
+import errno
 import multiprocessing
 
 import pytest
 
 from shmqueue import ShutDown, _groups
 from tests import support
+from tests.groups.test_groups import everything
 from tests.support import LIMIT, run_in_fork
 
 FORK, SPAWN = (multiprocessing.get_context(method) for method in ("fork", "spawn"))
@@ -105,6 +107,69 @@ def test_a_writer_is_not_sent_to_another_process_but_its_stream_is(make_stream):
         pytest.raises(TypeError, match=r"pass the stream, and call writer\(\) there"),
     ):
         SPAWN.Process(target=leave, args=(writer,)).start()
+
+
+@pytest.fixture
+def half_full(make_stream):
+    """Return a stream with two items, and room for two more."""
+    stream = make_stream(capacity=4, groups={"a": {}, "lagging": {"policy": "lag"}})
+    stream.put_batch([0, 1])
+    return stream
+
+
+@pytest.fixture(params=["stream", "writer"])
+def out(request, half_full):
+    """Return what puts into that stream."""
+    if request.param == "stream":
+        yield half_full
+    else:
+        with half_full.writer() as writer:
+            yield writer
+
+
+def fill_and_account(stream, out):
+    """Put what there is room for: every group has that and what there was; no memory is in use."""
+    out.put_batch([2, 3], block=False)
+    for name in ("a", "lagging"):
+        with stream.group(name) as group:
+            assert everything(group) == [0, 1, 2, 3]
+            assert group.lapped == 0
+    metrics = stream.get_metrics()
+    assert metrics["pool_bytes"] == metrics["pool_free_bytes"]
+
+
+class TestSizesThatDoNotFit:
+    @pytest.mark.parametrize("wait", [{}, {"block": False}, {"timeout": 0.01}])
+    def test_a_batch_that_is_longer_than_the_ring_is_refused_whole(self, half_full, out, wait):
+        with pytest.raises(ValueError, match=r"of 5 items can never fit .* capacity 4"):
+            out.put_batch(range(5), **wait)
+        fill_and_account(half_full, out)
+
+    @pytest.mark.parametrize("nbytes", [1 << 45, 1 << 62])
+    def test_a_reservation_of_more_than_memory_has_changes_nothing(self, half_full, out, nbytes):
+        for reserve in (out.reserve, lambda nbytes: out.reserve_array(nbytes, "u1")):
+            with pytest.raises(OSError, match="bytes") as caught:
+                reserve(nbytes)
+            assert caught.value.errno == errno.ENOSPC
+        fill_and_account(half_full, out)
+
+    def test_a_reservation_of_less_than_nothing_changes_nothing(self, half_full, out):
+        for reserve in (out.reserve, out.reserve_array):
+            with pytest.raises(ValueError, match="negative"):
+                reserve(-1)
+        fill_and_account(half_full, out)
+
+    @pytest.mark.parametrize("kind", ["bytes", "array"])
+    def test_a_full_ring_keeps_what_a_group_would_lose_to_a_reservation_that_can_not_be(
+        self, make_stream, kind
+    ):
+        stream = make_stream(capacity=4, groups={"lagging": {"policy": "lag"}})
+        stream.put_batch(range(4))
+        with stream.writer() as out:
+            with pytest.raises(OSError, match="bytes"):
+                out.reserve(1 << 62) if kind == "bytes" else out.reserve_array(1 << 62, "u1")
+            lagging = stream.group("lagging")
+            assert (everything(lagging), lagging.lapped) == ([0, 1, 2, 3], 0)
 
 
 @pytest.mark.parametrize("immediate", [False, True])
