@@ -24,16 +24,16 @@ def test_the_code_of_a_page_runs(programs, name, blocks, printed):
 
 def test_the_video_example_says_what_became_of_the_frames():
     pytest.importorskip("numpy")
-    done = run_example("video.py", "--frames", "60")
+    done = run_example("video.py", "--frames", "256")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0] == "faces: 0 bright frames"
-    assert lines[1] == "motion: 0 bright frames"
+    assert lines[0] == "faces: 55 bright frames"
+    assert lines[1] == "motion: 155 bright frames"
     kept, lost = map(
         int, re.fullmatch(r"recorder: (\d+) frames kept, (\d+) lost", lines[2]).groups()
     )
-    assert kept + lost == 60
+    assert kept + lost == 256
     assert segment_files("camera@video-") == []
 
 
