@@ -25,7 +25,8 @@ def account(outcome: Outcome) -> dict[str, Any]:
     dict
         ``scenario`` and the numbers of its plan; ``seconds``, ``interrupted``; ``put``, how many
         items were, and ``wanted``, how many the rate asks for (None without one); ``writers`` and
-        ``readers``, a dict for each; ``cpu_seconds`` of all and ``cpu_percent`` of one processor;
+        ``readers``, a dict for each, with ``blocked_seconds`` that a writer waited, and
+        ``held_up_seconds`` that all of them waited for a reader; ``cpu_seconds`` of all and ``cpu_percent`` of one processor;
         ``problems``, sentences about what should not have been; ``kept_up``, whether every reader
         did, ``behind``, sentences about those who did not, and ``blocked_seconds`` that writers
         waited; ``latency_p50_seconds`` and ``latency_p99_seconds`` over all readers.
@@ -109,6 +110,7 @@ def _reader(course: Course, outcome: Outcome, put: int) -> dict[str, Any]:
         "lag": course.latest("lag"),
         "lag_max": course.latest("lag_max"),
         "lapped": course.latest("lapped"),
+        "held_up_seconds": float(course.latest("held_up_seconds")),
         "latency_p50_seconds": course.latencies.percentile(50),
         "latency_p99_seconds": course.latencies.percentile(99),
         "torn": torn,

@@ -38,8 +38,8 @@ def tell(screen: Screen, told: dict[str, Any]) -> None:
         ],
     )
     screen.say()
-    head = ["reader", "items", "MB", "items/s", "MB/s", "behind now/most", "lapped", "left"]
-    head += ["torn", "p50", "p99", "CPU", ""]
+    head = ["reader", "items", "MB", "items/s", "MB/s", "behind now/most", "waited for"]
+    head += ["lapped", "left", "torn", "p50", "p99", "CPU", ""]
     _table(
         screen,
         head,
@@ -47,6 +47,7 @@ def tell(screen: Screen, told: dict[str, Any]) -> None:
             [
                 *_carried(row),
                 f"{row['lag']:,}/{row['lag_max']:,}",
+                duration(row["held_up_seconds"]),
                 f"{row['lapped']:,}",
                 f"{row['left']:,}",
                 f"{row['torn']:,}" if told["verify"] else "?",

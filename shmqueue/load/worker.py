@@ -133,9 +133,8 @@ def _read(
                 "items": ledger.items,
                 "bytes": ledger.items * plan.slot_bytes,
                 "wrong": ledger.wrong,
-                "lag": group.lag(),
                 "lag_max": lag_max,
-                "lapped": group.lapped,
+                **_place(stream, group),
             }
 
         reporter.send("ready", {"group": group.name})
@@ -161,14 +160,15 @@ def _read(
             # Its memory is the stream's again.
             del item
         last = {"torn": ledger.torn, "tallies": ledger.tallies()}
-        reporter.send("end", {**told(), **last, **_place(stream, group)})
+        reporter.send("end", {**told(), **last})
 
 
-def _place(stream: Stream, group: Group) -> dict[str, int]:
-    """Return where a group stands: next item, how many are behind it, and how many it lost."""
+def _place(stream: Stream, group: Group) -> dict[str, Any]:
+    """Return where a group stands, what it lost, and how long writers have waited for it."""
     for row in stream.get_metrics()["groups"]:
         if row["group"] == group.name:
-            return {key: row[key] for key in ("next_sequence", "lag", "lapped")}
+            place = {key: row[key] for key in ("next_sequence", "lag", "lapped")}
+            return {**place, "held_up_seconds": row["blocked_full_seconds"]}
     raise LookupError(f"the subscription {group.name} is gone while its reader reads")
 
 

@@ -50,6 +50,7 @@ def test_readers_that_are_too_slow_hold_the_writers_up(start_load):
     assert_all_accounted_for(told)
     assert not told["kept_up"]
     assert told["blocked_seconds"] > 0
+    assert told["readers"][0]["held_up_seconds"] == pytest.approx(told["blocked_seconds"])
 
 
 @pytest.mark.parametrize("slot_bytes", ["100", "30000"])
