@@ -236,12 +236,14 @@ static inline int shmq_head_is_in_larger_region(const shmq_view *view, uint64_t 
 }
 
 /* By the head's owner, in regions, where a scribbler left no way to the next slot: passes over all
- * that there is, since nothing in it can be found, and lets go of the head. CORRUPT. */
+ * that there is, since nothing in it can be found, and lets go of the head. CORRUPT. Never back: old
+ * items lie there. */
 static shmq_status __attribute__((noinline, unused)) shmq_abandon(const shmq_view *view,
                                                                   uint64_t sequence) {
   shmq_end *head = shmq_head(view);
   uint64_t tail_sequence, position;
-  if (shmq_seen_place(view, shmq_tail(view), &tail_sequence, &position)) {
+  if (shmq_seen_place(view, shmq_tail(view), &tail_sequence, &position) &&
+      (int64_t)(tail_sequence - sequence) >= 0) {
     /* relaxed: a place that named no sequence, or the other one, is written over as well. */
     store_relaxed(&head->place[0].sequence, sequence);
     shmq_set_place(head, sequence, tail_sequence, position);

@@ -11,8 +11,9 @@ import pytest
 from shmqueue import errors, stats
 from tests import mounts, unnamed
 from tests.hostile.calls import CLEAR
-from tests.protocol.raw import HEAD, POOL, TAIL, RawSegment
-from tests.support import LIMIT
+from tests.protocol import regions
+from tests.protocol.raw import HEAD, POOL, SIZES, TAIL, RawSegment
+from tests.support import LIMIT, Thread
 
 LARGE = bytes(20_000)
 SEVERAL_PAGES = 64 << 10
@@ -83,6 +84,25 @@ def test_ends_that_contradict_each_other_are_not_called_a_full_queue(
         queue.put(items[0], timeout=timeout)
     with pytest.raises(errors.CorruptSegmentError):
         queue.put_batch(items, timeout=timeout)
+
+
+def test_a_tail_that_was_set_back_does_not_lead_the_head_round_in_a_circle():
+    """In regions old items lie in front of those that are there, and look like them."""
+    queue = regions.through_regions()
+    raw = unnamed.RawUnnamed(queue._attachment)
+    queue.get()  # from here on it knows of more than the tail tells
+    next_slot = raw.slots_offset + raw.position(HEAD)
+    for at, size in (
+        (next_slot, SIZES["slot"]),
+        (raw.offset_of("end", TAIL, "sequence"), 8),
+        (raw.offset_of("end", TAIL, "place"), 32),
+    ):
+        os.pwrite(queue._attachment.fd, bytes(size), at)
+    shutting = Thread(queue.shutdown, immediate=True)
+    with pytest.raises(errors.CorruptSegmentError):
+        shutting.result(LIMIT)
+    raw.close()
+    queue.close()
 
 
 def test_blocks_that_another_process_makes_are_seen_by_all(either):
