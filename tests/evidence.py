@@ -6,9 +6,11 @@ SHMQUEUE_REPORTS=FOLDER  keep the figures there, one file for each topic, for do
 """
 
 import fcntl
+import functools
 import json
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 LEVELS = ("commit", "full")
@@ -29,7 +31,8 @@ def scaled(commit, full):
 def report(topic, figures, folder=None):
     """Keep what was found: `figures` are numbers and texts by name.
 
-    The file names the topic; what else the topic has there stays, but for the names given here.
+    The file names the topic. What else the same commit has found of it stays, but for the names
+    given here; what another has found does not.
     """
     folder = folder or os.environ.get("SHMQUEUE_REPORTS")
     if not folder:
@@ -41,10 +44,32 @@ def report(topic, figures, folder=None):
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         text = file.read()
-        kept = json.loads(text)["figures"] if text else {}
-        whole = {"machine": machine(), "figures": kept | figures}
+        kept = json.loads(text) if text else {}
+        now = commit()
+        if kept.get("commit") == now:
+            figures = kept["figures"] | figures
+        whole = {"commit": now, "machine": machine(), "figures": figures}
         file.truncate(0)
         file.write(json.dumps(whole, indent=2, sort_keys=True) + "\n")
+
+
+@functools.cache
+def commit():
+    """Return the commit that is tested, with a plus sign where files differ from it."""
+    changed = ["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs"]
+    try:
+        there, changes = (
+            subprocess.run(
+                ["git", "-C", Path(__file__).parent, *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for arguments in (["rev-parse", "--short=10", "HEAD"], changed)
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return there + "+" * bool(changes)
 
 
 def machine():

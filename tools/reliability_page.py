@@ -13,6 +13,7 @@ RIVALS = DOCS / "benchmarks-kills.md"
 
 # In the order of the page: the file of the report, what ran, the command that runs it again, and
 # which of its figures are told; the report has all of them.
+SANITIZED = "tests_passed tests_failed tests_left_out findings"
 TOPICS = [
     (
         *("instructions", "Killed at every instruction", "make killpoints"),
@@ -32,16 +33,22 @@ TOPICS = [
     ),
     (
         *("explored", "Interleavings explored", "make faults"),
-        "scenarios runs states kills violations broken_twins",
+        "scenarios runs exhaustive bounded cut_short states kills violations broken_twins",
     ),
-    ("explore", "Explored further", "make explore", "scenarios runs states kills violations"),
+    (
+        *("explore", "Explored further", "make explore"),
+        "scenarios runs exhaustive bounded cut_short states kills violations",
+    ),
     ("models", "Modelled", "make faults", "searches states errors twins twins_caught"),
     (
         *("storm", "Storm", "make storm"),
         "kills deaths_of_holders stops takeovers items_put lost may_be_lost duplicates torn"
         " leaked_bytes leaked_files stall_longest_ms",
     ),
-    ("groups", "Storm over a stream", "make storm", "kills items lost takeovers findings"),
+    (
+        *("groups", "Storm over a stream", "make storm"),
+        "kills deaths_of_holders items lost may_be_lost lapped takeovers findings",
+    ),
     (
         *("stopped", "Stopped, and not robbed", "make faults"),
         "named_stops bounded_stops unbounded_stops named_takeovers bounded_takeovers"
@@ -66,16 +73,15 @@ TOPICS = [
         "mutation_trials mutation_refused mutation_noticed mutation_findings",
     ),
     ("fuzz", "Codec fuzzed", "make fuzz", "fuzz_inputs fuzz_seconds fuzz_findings"),
-    (
-        *("sanitized", "Sanitizers", "make asan, tsan, memcheck"),
-        "asan_passed asan_findings tsan_passed tsan_findings memcheck_passed memcheck_findings",
-    ),
+    ("asan", "AddressSanitizer and UndefinedBehaviorSanitizer", "make asan", SANITIZED),
+    ("tsan", "ThreadSanitizer", "make tsan", SANITIZED),
+    ("memcheck", "valgrind's memcheck", "make memcheck", SANITIZED),
 ]
 
 
 def render_figures():
     """Return the table of what the last runs found."""
-    lines = ["| what | figures | again |", "|---|---|---|"]
+    lines = ["| what | figures | at | again |", "|---|---|---|---|"]
     machines = set()
     for topic, title, command, told in TOPICS:
         path = REPORTS / f"{topic}.json"
@@ -91,7 +97,7 @@ def render_figures():
         machines.add(
             f"Python {machine['python']}, Linux {machine['kernel']}, {machine['cores']} cores"
         )
-        lines.append(f"| {title} | {figures} | `{command}` |")
+        lines.append(f"| {title} | {figures} | {report.get('commit', '?')} | `{command}` |")
     return "\n".join([*lines, "", f"On {', and on '.join(sorted(machines))}."])
 
 

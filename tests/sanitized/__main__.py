@@ -47,11 +47,12 @@ def main():
         print("found:", finding)
     if not arguments:
         evidence.report(
-            "sanitized",
+            name,
             {
-                f"{name}_passed": counts["passed"],
-                f"{name}_left_out": counts["deselected"],
-                f"{name}_findings": len(findings),
+                "tests_passed": counts["passed"],
+                "tests_failed": counts["failed"],
+                "tests_left_out": counts["deselected"],
+                "findings": len(findings),
             },
         )
     print(name, ", ".join(f"{count} {kind}" for kind, count in counts.items()))
