@@ -123,6 +123,8 @@ typedef struct {
   uint32_t takes_from;         /* 1 + the group that this process took from first; 0: none yet */
   uint32_t takes_from_several; /* and from others: then several of its threads may take at once */
   uint32_t spins_in_vain; /* how often in a row polling was not worth it lately */
+  uint32_t yields_left_out; /* so many are left out before the next one */
+  uint32_t long_yields;     /* how many in a row took long */
   uint64_t spin_ns; /* how long to poll before sleeping; 0 where there is one core */
 
   _Alignas(SHMQ_LINE) shmq_cursor producer;

@@ -22,6 +22,9 @@
 #define SHMQ_SLEEP_SHORT (1 * SHMQ_MS) /* on an owner word: held for less than a microsecond */
 #define SHMQ_SPIN_HALVINGS 3u
 #define SHMQ_SPIN_RETRY 8u
+#define SHMQ_YIELD_LONG SHMQ_MS
+#define SHMQ_YIELD_DOUBLINGS 12u
+#define SHMQ_YIELD_ROOM (100 * SHMQ_MS)
 #define SHMQ_SLEEP_BUSY (50 * SHMQ_MS)
 #define SHMQ_SLEEP_IDLE (250 * SHMQ_MS)
 #define SHMQ_POLL_ROUND (10 * SHMQ_MS)
@@ -45,6 +48,7 @@ typedef struct {
   shmq_status bell_why;  /* and what for */
   shmq_end *owner_end;   /* the end on whose owner word it slept, if it did */
   int slept;
+  int yielded;
   int is_written; /* all writers had finished, when it was about to sleep */
   int saw_shut; /* and made the attempt that it was worth */
   uint32_t growth_is_refused; /* the machine has no more memory for the ring */
@@ -140,11 +144,34 @@ static inline int shmq_spin(shmq_view *view, const shmq_waiter *waiter) {
   return 0;
 }
 
-/* Before the first sleep of a wait. Where there are more processes than cores, the one that is waited for
- * is often only off its core: it gets ours, once, and we need nobody to wake us. 1 if it is worth another
- * attempt then. */
-static inline int shmq_yield(const shmq_view *view, const shmq_waiter *waiter) {
+/* Once a call, before it first sleeps for an end to move. Where there are more processes than cores, the
+ * one that is waited for is often only off its core: it gets ours, and we need nobody to wake us. 1 if it
+ * is worth another attempt then.
+ * Beside strangers that compute, it may be some of the scheduler's turns before we have a core again,
+ * and one who sleeps is woken sooner: after a yield that took long the next ones are left out, twice as
+ * many each time. Nor is there one where it could use up the time that a call has, which looks after the
+ * dead before it sleeps. */
+static inline int shmq_yield(shmq_view *view, shmq_waiter *waiter) {
+  uint64_t begun = now_ns();
+  /* relaxed, all: private, and guesses. */
+  uint32_t left_out = load_relaxed(&view->yields_left_out);
+  uint32_t in_a_row = load_relaxed(&view->long_yields);
+  if (waiter->yielded || waiter->why == SHMQ_BUSY ||
+      waiter->deadline_ns < begun + SHMQ_YIELD_ROOM)
+    return 0;
+  waiter->yielded = 1;
+  if (left_out > 0) {
+    store_relaxed(&view->yields_left_out, left_out - 1); /* relaxed: as above */
+    return 0;
+  }
   sched_yield();
+  if (now_ns() - begun > SHMQ_YIELD_LONG) {
+    /* relaxed, both: as above. */
+    store_relaxed(&view->yields_left_out, 1u << in_a_row);
+    if (in_a_row < SHMQ_YIELD_DOUBLINGS) store_relaxed(&view->long_yields, in_a_row + 1);
+  } else if (in_a_row > 0) {
+    store_relaxed(&view->long_yields, 0); /* relaxed: as above */
+  }
   return shmq_may_go_on(view, waiter);
 }
 
