@@ -26,7 +26,8 @@ def account(outcome: Outcome) -> dict[str, Any]:
         ``scenario`` and the numbers of its plan; ``seconds``, ``interrupted``; ``put``, how many
         items were, and ``wanted``, how many the rate asks for (None without one); ``writers`` and
         ``readers``, a dict for each, with ``blocked_seconds`` that a writer waited, and
-        ``held_up_seconds`` that all of them waited for a reader; ``cpu_seconds`` of all and ``cpu_percent`` of one processor;
+        ``held_up_seconds`` that all of them waited for a reader; ``cpu_seconds`` of all and
+        ``cpu_percent`` of one processor;
         ``problems``, sentences about what should not have been; ``kept_up``, whether every reader
         did, ``behind``, sentences about those who did not, and ``blocked_seconds`` that writers
         waited; ``latency_p50_seconds`` and ``latency_p99_seconds`` over all readers.
