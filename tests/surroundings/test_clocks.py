@@ -5,18 +5,14 @@ wall clock jump by an hour whenever anybody looks at it. Clocks that differ for 
 time namespaces, as containers that were moved have them.
 """
 
-import os
-import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from shmqueue import Empty, SharedMemoryQueue
 from tests import evidence, support
 from tests.support import CLOCK_SLACK, LIMIT
-from tests.surroundings import namespaces
+from tests.surroundings import namespaces, shims
 
 TIMEOUT = 0.2
 A_DAY = 86_400
@@ -62,21 +58,11 @@ CALLS = 7
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
     """Return the library that lets a clock jump."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler here for the library that lets a clock jump")
-    library = tmp_path_factory.mktemp("clock") / "clock.so"
-    source = Path(__file__).with_name("clock.c")
-    subprocess.run(
-        [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(source)], check=True
-    )
-    return library
+    return shims.compiled(tmp_path_factory, "clock")
 
 
 def _with_clock(shim, how):
-    # A sanitizer's library, where there is one, must stay the first.
-    libraries = [path for path in [os.environ.get("LD_PRELOAD"), str(shim)] if path]
-    return ["env", f"LD_PRELOAD={':'.join(libraries)}", f"SHMQ_TEST_CLOCK={how}"]
+    return shims.loaded(shim, SHMQ_TEST_CLOCK=how)
 
 
 @pytest.mark.parametrize("way", ["+", "-", "~"])
