@@ -26,7 +26,8 @@
  * parent's and in its block: the child gets a copy that was made before the fork, since the parent may give
  * the block to others before the child has run at all. The block of a view that became private is free at
  * once. When the last object drops private memory, the pool is mapped there again; until then no block that
- * lies there is lent by this process (in a child, its parent's blocks live on).
+ * lies there is lent by this process (in a child, its parent's blocks live on). But for what a stage writes,
+ * which would be of no use as a copy: that is mapped once more, elsewhere, and alone.
  *
  * Several groups of a stream may have got the same item: then several loans have the same memory, each with
  * a pin of its own. They become private together, and the last of them maps the pool there again; and if
@@ -66,6 +67,7 @@ typedef struct shmq_loan {
   uint32_t is_remapped;
   uint32_t is_counted; /* in viewed_bytes and viewed_blocks */
   uint32_t pinner;     /* of a stream's block, which is pinned, not held; or SHMQ_NO_PINNER */
+  uint8_t *elsewhere;  /* a mapping of its own, where private memory lies in the second one of the pool */
   uint32_t is_written; /* pinned, and changed in place for those who come after: stays, before a fork */
   void *copy;          /* during a fork, of what stays: for the child */
 } shmq_loan;
@@ -77,6 +79,7 @@ static shmq_loan *shmq_loans = NULL;
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 static inline uint8_t *shmq_loan_memory(const shmq_loan *loan) {
+  if (loan->elsewhere != NULL) return loan->elsewhere;
   return (loan->is_lent ? loan->view->lent_pool : loan->view->pool) + loan->offset;
 }
 
@@ -101,11 +104,12 @@ static inline int shmq_map_lent_pool(shmq_view *view) {
   return 1;
 }
 
-/* Does memory of this process that is not the pool's any more lie there? Under the lock. */
+/* Does memory of this process that is not the pool's any more lie there, in the second mapping? Under the
+ * lock. */
 static inline int shmq_is_remapped(const shmq_view *view, uint64_t offset, uint64_t bytes) {
   if (view->remapped_loans == 0) return 0;
   for (const shmq_loan *loan = shmq_loans; loan != NULL; loan = loan->next)
-    if (loan->view == view && loan->is_remapped && loan->offset < offset + bytes &&
+    if (loan->view == view && loan->is_remapped && loan->elsewhere == NULL && loan->offset < offset + bytes &&
         offset < loan->offset + loan->bytes)
       return 1;
   return 0;
@@ -113,7 +117,7 @@ static inline int shmq_is_remapped(const shmq_view *view, uint64_t offset, uint6
 
 /* Has another loan the same memory, and made it private already? Only pinned blocks are lent twice. */
 static inline int shmq_loan_is_remapped_by_another(const shmq_loan *loan) {
-  return loan->pinner != SHMQ_NO_PINNER && !loan->is_remapped &&
+  return loan->pinner != SHMQ_NO_PINNER && !loan->is_remapped && loan->elsewhere == NULL &&
          shmq_is_remapped(loan->view, loan->offset, loan->bytes);
 }
 
@@ -215,6 +219,13 @@ static inline int shmq_loan_begin(shmq_loan *loan, shmq_view *view, uint32_t blo
   return 1;
 }
 
+/* Nonzero if that worked. Under the lock. */
+static inline int shmq_loan_map_elsewhere(shmq_loan *loan) {
+  void *base = shmq_map_pool_again(loan->view, loan->offset, loan->bytes, NULL);
+  if (base != MAP_FAILED) loan->elsewhere = base;
+  return base != MAP_FAILED;
+}
+
 /* Lends its memory to objects: 1, or 0 when it should rather be copied out. */
 static inline int shmq_loan_lend(shmq_loan *loan) {
   shmq_view *view = loan->view;
@@ -222,7 +233,8 @@ static inline int shmq_loan_lend(shmq_loan *loan) {
   if (!loan->is_draft && !loan->is_written && !shmq_may_view(view, loan->block_bytes)) return 0;
   pthread_mutex_lock(&shmq_loans_lock);
   loan->is_lent =
-      shmq_map_lent_pool(view) && !shmq_is_remapped(view, loan->offset, loan->bytes);
+      shmq_map_lent_pool(view) && (!shmq_is_remapped(view, loan->offset, loan->bytes) ||
+                                   (loan->is_written && shmq_loan_map_elsewhere(loan)));
   if (loan->is_lent && !loan->is_draft)
     loan->is_counted = (uint32_t)shmq_viewed_add(view, loan->block_bytes);
   pthread_mutex_unlock(&shmq_loans_lock);
@@ -246,11 +258,12 @@ static inline void shmq_loan_end(shmq_loan *loan) {
   if (loan->is_remapped) {
     loan->is_remapped = 0;
     view->remapped_loans--;
-    if (!shmq_loan_is_remapped_by_another(loan) &&
+    if (loan->elsewhere == NULL && !shmq_loan_is_remapped_by_another(loan) &&
         shmq_map_pool_again(view, loan->offset, loan->bytes, view->lent_pool + loan->offset) ==
             MAP_FAILED)
       view->lends_no_more = 1;
   }
+  if (loan->elsewhere != NULL) munmap(loan->elsewhere, loan->bytes);
   shmq_loan_free_block(loan);
   *loan->link = loan->next;
   if (loan->next != NULL) loan->next->link = loan->link;

@@ -5,9 +5,9 @@ import signal
 import pytest
 
 from shmqueue import Stream
-from tests.faults.conftest import turns
+from tests.faults.conftest import forks, turns
 
-__all__ = ["heap", "make_stream", "turns"]
+__all__ = ["forks", "heap", "make_stream", "turns"]
 
 
 @pytest.fixture

@@ -69,6 +69,33 @@ class TestArrays:
         first.done()
         assert second.get(timeout=LIMIT)["frame"].min() == 7
 
+    def test_are_changed_in_place_where_memory_lies_that_a_fork_made_private(
+        self, make_stream, forks
+    ):
+        """Of an array that another group got before: its block is used again at once."""
+        groups = {"kept": {}, **PIPELINE}
+        stream = make_stream(capacity=2, groups=groups)
+        keeping, first = stream.group("kept"), stream.group("first", writes=True)
+        second = stream.group("second")
+        stream.put(numpy.full(25_000, 3.0))
+        kept = keeping.get()
+        first.get()
+        first.done()
+        second.get()
+        forks.wait(forks.start(lambda: None))
+        for number in range(8):
+            stream.put(numpy.zeros(25_000), timeout=LIMIT)
+            keeping.get(copy=True)
+            changed = first.get(timeout=LIMIT)
+            changed[:] = number
+            child = forks.start(changed.fill, -1.0)
+            assert forks.wait(child) == 0
+            assert changed.min() == changed.max() == number
+            first.done()
+            assert second.get(timeout=LIMIT).min() == number
+        assert kept.min() == kept.max() == 3.0
+        del changed, kept
+
     def test_are_changed_in_place_however_many_are_kept(self, run_id):
         """A reader gets copies from a quarter of the memory on."""
         read, written = support.run_in_fork(_keep_arrays_in_little_memory, run_id, 20)
