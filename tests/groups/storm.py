@@ -104,8 +104,7 @@ class Storm:
         }
         self._found = {}  # by place: where the head of its group was when it came
         self._writer = stream.writer()
-        # Copies: who is forked while this process has an array in hand can't change one there.
-        self._groups = [stream.group(name, copy=True) for name in ("witness", "last")]
+        self._groups = [stream.group(name) for name in ("witness", "last")]
         self._threads = [
             support.Thread(_witness, self._groups[0], self.witnessed),
             support.Thread(_see_last, self._groups[1], self.last),
