@@ -4,7 +4,9 @@ The scribbler is a process of its own, so that it writes in the middle of whatev
 Half of what it writes it takes back at once: where most is sound, the calls get further.
 """
 
+import gc
 import mmap
+import os
 import random
 import signal
 import time
@@ -46,12 +48,16 @@ class Slices(Trials):
         super().__exit__(*exc_info)
 
     def _use(self, ground, rng):
+        # A handle of an earlier slice, in a circle of references, would have its attachment shared,
+        # and that knows itself by a tag of before the ground was put back.
+        gc.collect()
         try:
             queue = ground.attach()
         except CLEAR as error:  # it is sound as yet
             raise Finding(f"a sound segment was refused: {error!r}") from error
         # What is taken back may be the tag of a word that was let go meanwhile.
         self._tags = tags_of(ground)
+        ground.raw.seat_of(os.getpid())  # there is one
         began = self._words[WRITTEN]
         self._words[WANTED] = self._grounds.index(ground) + 1 + rng.getrandbits(32) * 1000
         until = time.monotonic() + SLICE_SECONDS
