@@ -11,7 +11,7 @@ from queue import Empty
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from shmqueue.errors import ConsumerDiedError, ShutDown
+from shmqueue.errors import ConsumerDiedError, GroupRemovedError, ShutDown
 from shmqueue.groups import Group, seconds_of
 from shmqueue.stream import Stream
 
@@ -188,8 +188,12 @@ class _Worker:
                 return
             except BaseException as error:
                 taken._keep_batches(batches)
-                # What there is no memory for is kept again, for ever.
-                if not isinstance(error, Exception) or (isinstance(error, MemoryError) and kept):
+                # What was taken, or there is no memory for, would be kept again, for ever.
+                if (
+                    batches
+                    or not isinstance(error, Exception)
+                    or (isinstance(error, MemoryError) and kept)
+                ):
                     raise
                 self._tell(error)
                 continue
@@ -211,7 +215,7 @@ class _Worker:
     def _count(self, taken: Group, items: Any) -> None:
         """Count a batch that was taken."""
         seen = self._seen
-        with contextlib.suppress(Exception):  # the group is removed, say: the items are there
+        with contextlib.suppress(GroupRemovedError):  # the items are there all the same
             self._lag = taken.lag()
         # In this order, and read in the opposite one: the mean is never above the maximum.
         seen["lag_max"] = max(seen["lag_max"], self._lag)

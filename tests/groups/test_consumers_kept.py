@@ -161,6 +161,20 @@ def test_a_consumer_that_is_interrupted_just_as_it_has_items_tells_how_many(
     assert "3 more items that consumer 0 of group 'sum' had taken are lost" in told
 
 
+def test_what_fails_once_items_were_taken_ends_the_consumer_and_is_told(
+    stream, caplog, monkeypatch
+):
+    def fail_to_count(self):
+        raise RuntimeError("no figures")
+
+    consumers = Consumers(stream, "sum", lambda: Keeping([]))
+    stream.put_batch([1, 2])
+    monkeypatch.setattr(Group, "lag", fail_to_count)
+    with pytest.raises(RuntimeError, match="no figures"):
+        consumers.start().join(LIMIT)
+    assert "2 more items that consumer 0 of group 'sum' had taken are lost" in caplog.messages
+
+
 def test_what_there_is_no_memory_for_is_not_tried_for_ever(stream, monkeypatch):
     def fail_to_load(*args, **options):
         raise MemoryError
