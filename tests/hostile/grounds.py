@@ -16,7 +16,7 @@ from shmqueue._raw import RawQueue
 from shmqueue.serializers import choose
 from tests import support, unnamed
 from tests.protocol import regions
-from tests.protocol.raw import HEAD, POOL, TAIL, RawSegment, tag
+from tests.protocol.raw import HEAD, POOL, TAIL, RawSegment, fields, tag
 
 SMALL = b"small"
 LARGE = bytes(range(256)) * 80  # in a block; an array of so many bytes stays in it
@@ -150,14 +150,7 @@ def _places(ground):
 
     def add(structure, index, base=None):
         start = raw.offset_of(structure, index) if base is None else base
-        for (owner, field), (offset, size) in _fields_of(structure):
-            assert owner == structure
-            name = f"{structure}[{index}].{field}"
-            rows = places.setdefault(structure, [])
-            if size <= 8:
-                rows.append((start + offset, size, name))
-            else:  # an array of words, or text
-                rows += [(start + offset + at, 8, f"{name}+{at}") for at in range(0, size - 7, 8)]
+        places.setdefault(structure, []).extend(words_of(structure, index, start))
 
     add("header", 0)
     for end in range(HEAD + 1):
@@ -182,10 +175,16 @@ def _places(ground):
     return places
 
 
-def _fields_of(structure):
-    from tests.protocol.raw import fields
-
-    return [(key, place) for key, place in fields().items() if key[0] == structure]
+def words_of(structure, index, start):
+    """Return (file offset, bytes, name) of each field of it, of longer ones word by word."""
+    words = []
+    for (owner, field), (offset, size) in fields().items():
+        name, at = f"{structure}[{index}].{field}", start + offset
+        if owner == structure and size <= 8:
+            words.append((at, size, name))
+        elif owner == structure:  # an array of words, or text
+            words += [(at + word, 8, f"{name}+{word}") for word in range(0, size - 7, 8)]
+    return words
 
 
 def _slot_positions(raw):

@@ -16,10 +16,12 @@ from tests.hostile.grounds import (
     SMALL,
     Ground,
     with_little_room,
+    words_of,
 )
 from tests.protocol.raw import HEAD, SIZES, fields
 
 GROUPS = {"first": {}, "lagging": {"policy": "lag"}, "second": {"after": "first"}}
+ARRAYS = ("groups", "holds", "writers", "pinners")
 # Rows of what consumers hold, writers and pinners that are looked at most.
 ROWS = 3
 
@@ -159,27 +161,32 @@ def calls_of_stream(ground):
 
 def _places(raw):
     """Return {structure: [(file offset, bytes, name)]} of a stream's fields that are in use."""
-    places = {"stream": [], "group": [], "hold": [], "owners": [], "end": []}
     table = raw.get("header", 0, "stream_offset")
-
-    def add(structure, index, base):
-        for (owner, field), (offset, size) in fields().items():
-            if owner == structure and size <= 64:
-                places[structure] += [
-                    (base + offset + at, min(size, 8), f"{structure}[{index}].{field}+{at}")
-                    for at in range(0, size, 8)
-                ]
-
-    add("stream", 0, table)
+    firsts = {name: table + fields()["stream", name][0] for name in ARRAYS}
+    places = {
+        # But for the arrays, of which that is in use.
+        "stream": [
+            place for place in words_of("stream", 0, table) if place[0] < min(firsts.values())
+        ],
+        "owners": [
+            (firsts[name] + 8 * row, 8, f"{name}[{row}]")
+            for name in ("writers", "pinners")
+            for row in range(ROWS)
+        ],
+    }
     for structure, count in (("group", len(GROUPS) + 2), ("hold", ROWS)):
-        first = table + fields()["stream", f"{structure}s"][0]
-        for index in range(count):
-            add(structure, index, first + index * SIZES[structure])
-    for index in range(len(GROUPS) + 2):
-        add("end", HEAD + 1 + index, raw.offset_of("end", HEAD + 1 + index))
-    for name in ("writers", "pinners"):
-        first = table + fields()["stream", name][0]
-        places["owners"] += [(first + 8 * row, 8, f"{name}[{row}]") for row in range(ROWS)]
+        places[structure] = [
+            place
+            for index in range(count)
+            for place in words_of(
+                structure, index, firsts[f"{structure}s"] + index * SIZES[structure]
+            )
+        ]
+    places["end"] = [
+        place
+        for end in range(HEAD + 1, HEAD + 3 + len(GROUPS))
+        for place in words_of("end", end, raw.offset_of("end", end))
+    ]
     return places
 
 
