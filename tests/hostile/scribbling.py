@@ -6,7 +6,6 @@ Half of what it writes it takes back at once: where most is sound, the calls get
 
 import gc
 import mmap
-import os
 import random
 import signal
 import time
@@ -14,7 +13,13 @@ import time
 from tests.faults.processes import Forks
 from tests.hostile.calls import CLEAR
 from tests.hostile.mutations import mutate_some
-from tests.hostile.trials import Finding, Trials, let_go_of_the_living, tags_of
+from tests.hostile.trials import (
+    PATIENCE_SECONDS,
+    Finding,
+    Trials,
+    owned_by_the_living,
+    tags_of,
+)
 from tests.support import Thread, die_with_parent, wait_until
 
 SLICE_SECONDS = 0.25
@@ -51,38 +56,41 @@ class Slices(Trials):
         # A handle of an earlier slice, in a circle of references, would have its attachment shared,
         # and that knows itself by a tag of before the ground was put back.
         gc.collect()
+        before = tags_of(ground)
         try:
             queue = ground.attach()
         except CLEAR as error:  # it is sound as yet
             raise Finding(f"a sound segment was refused: {error!r}") from error
         # What is taken back may be the tag of a word that was let go meanwhile.
         self._tags = tags_of(ground)
-        ground.raw.seat_of(os.getpid())  # there is one
+        if len(self._tags - before) != 1:
+            raise Finding("no seat was taken: an attachment of an earlier slice is left")
+        self._has_waited = False
         began = self._words[WRITTEN]
         self._words[WANTED] = self._grounds.index(ground) + 1 + rng.getrandbits(32) * 1000
         until = time.monotonic() + SLICE_SECONDS
         other = Thread(self._call, ground, queue, random.Random(rng.random()), until)
-        raised = 0
+        self._watch(ground, SLICE_SECONDS)
         try:
-            self._watch(ground, SLICE_SECONDS)
-            raised += self._call(ground, queue, rng, until)
+            raised = self._call(ground, queue, rng, until)
         finally:
-            self._watched = None
             self._words[WANTED] = 0
-            wait_until(lambda: not self._words[BUSY], "the scribbler to rest")
-            # Who waits for an owner that lives ends here; but a subscription waits as it is left.
-            let_go_of_the_living(ground, self._tags)
             queue.close()
-            wait_until(lambda: self._has_ended(other, ground), "the other thread to end")
-            raised += other.result()
+        wait_until(lambda: not other.is_alive(), "the other thread to end", PATIENCE_SECONDS)
+        raised += other.result()
+        wait_until(lambda: not self._words[BUSY], "the scribbler to rest")
         self.writes = self._words[WRITTEN] - began
+        if self._has_waited:
+            return "waited"
         return "noticed" if raised else "unnoticed"
 
-    def _has_ended(self, other, ground):
-        """Whether the other thread has; calls about groups wait on though the stream is closed."""
-        if other.is_alive():
-            let_go_of_the_living(ground, self._tags)
-        return not other.is_alive()
+    def _meet_a_waiter(self, ground):
+        """Let it go on: in either thread, and also where it is a destructor that waits."""
+        self._has_waited = True
+        self._words[WANTED] = 0
+        if not self._words[BUSY]:
+            for end in owned_by_the_living(ground, self._tags):
+                ground.raw.set_owner(end, 0)
 
     def _call(self, ground, queue, rng, until):
         """Make calls until the time is up; return how many of them raised."""

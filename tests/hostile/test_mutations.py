@@ -1,13 +1,16 @@
 """Random mutations: errors or results, never a signal, a hang, or memory beyond bounds."""
 
+import gc
 import json
 import secrets
+import threading
 
 import pytest
 
 from tests import evidence
 from tests.hostile.crew import Crew
 from tests.hostile.scribbling import SLICE_SECONDS, Slices
+from tests.protocol.raw import HEAD
 
 WORKERS = 3
 COMMIT_SEED = 5
@@ -45,3 +48,26 @@ def test_a_queue_in_use_under_a_scribbler_gives_errors_or_results(carry_out):
     assert account["noticed"] > account["trials"] / 2
     assert account["writes"] > 100 * account["trials"]
     evidence.report("hostile", {f"live_{name}": count for name, count in account.items()})
+
+
+@pytest.mark.watchdog(60)
+def test_a_slice_ends_though_a_destructor_waits_for_the_living():
+    waits = []
+
+    def leave_a_subscription_behind(used):
+        circle = [used.stream.subscribe(policy="lag")]
+        circle.append(circle)
+        if threading.current_thread() is threading.main_thread() and not waits:
+            waits.append("destructor")
+            slices.ground.raw.set_owner(HEAD, max(slices._tags))
+            del circle
+            gc.collect()  # what interrupts a destructor is lost
+            used.stream.remove_group("second")
+
+    with Slices(f"destructor-{secrets.token_hex(3)}", COMMIT_SEED) as slices:
+        labels = [ground.label for ground in slices._grounds]
+        slices._weights = [label == "stream_followed" for label in labels]
+        slices.ground = slices._grounds[labels.index("stream_followed")]
+        slices._calls["stream_followed"] = {"leave": leave_a_subscription_behind}
+        assert slices.run(0) == "waited"
+    assert waits

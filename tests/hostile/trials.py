@@ -6,6 +6,7 @@ import pathlib
 import random
 import resource
 import signal
+import sys
 import time
 import unittest.mock
 
@@ -56,6 +57,7 @@ class Trials:
         self.tell = lambda step: None
         self._seed = seed
         self._watched = None
+        self._unclear = None
         self._grounds = [*make_grounds(token), *make_streams(token)]
         # Those of megabytes cost more than they tell.
         self._weights = [1 if ground.memory_bytes > 1 << 20 else 4 for ground in self._grounds]
@@ -74,6 +76,9 @@ class Trials:
         # How much the machine has left is not the question here, and asking takes longest.
         self._headroom = unittest.mock.patch.object(memory, "headroom_bytes", _plenty)
         self._headroom.start()
+        # What is kept of an error of a destructor would keep the attachment: pytest does that.
+        self._unraisable = unittest.mock.patch.object(sys, "unraisablehook", self._note_unraisable)
+        self._unraisable.start()
         # Nor what a damaged pickle might run.
         self._pickles = safe_pickles()
         self._pickles.__enter__()
@@ -84,6 +89,7 @@ class Trials:
 
     def __exit__(self, *exc_info):
         self._pickles.__exit__(*exc_info)
+        self._unraisable.stop()
         self._headroom.stop()
         self._untouched.close()
         for ground in self._grounds:
@@ -108,7 +114,14 @@ class Trials:
             self._watched = None
         self._check_memory(ground)
         self._check_untouched()
+        if self._unclear:
+            raise Finding(self._unclear)
         return outcome
+
+    def _note_unraisable(self, unraisable):
+        """Of what a destructor raises, as of what a call does: it is clear, or a finding."""
+        if not isinstance(unraisable.exc_value, (*CLEAR, Stuck)):
+            self._unclear = f"{unraisable.object!r} raised {unraisable.exc_value!r}"
 
     def _watch(self, ground, seconds=0.0):
         """Interrupt what goes on for longer than it should; it may take so many seconds more."""
@@ -120,10 +133,14 @@ class Trials:
             signal.setitimer(signal.ITIMER_REAL, 0)  # one that came late
             return
         ground, deadline = self._watched
-        waited = bool(_owned_by_the_living(ground, self._tags))
-        if waited or time.monotonic() > deadline:
-            self._watched = None  # once
-            raise Stuck(waited)
+        # What is raised in a destructor ends nothing but that: then the next ring raises again.
+        if time.monotonic() > deadline:
+            raise Stuck(False)
+        if owned_by_the_living(ground, self._tags):
+            self._meet_a_waiter(ground)
+
+    def _meet_a_waiter(self, ground):
+        raise Stuck(True)
 
     def _use(self, ground, rng):
         is_live = rng.random() < 0.5
@@ -204,19 +221,13 @@ def tags_of(ground):
     }
 
 
-def _owned_by_the_living(ground, before):
+def owned_by_the_living(ground, before):
     """Return the ends whose owner word names a seat as it is in use: who wants one waits for it.
 
     Or as it was, when the queue was attached to: its own seat it knows without looking.
     """
     tags = before | tags_of(ground)
     return [end for end in range(ENDS) if ground.raw.owner(end) & ~0xFF in tags]
-
-
-def let_go_of_the_living(ground, before):
-    """Have nobody own the ends that somebody may wait for."""
-    for end in _owned_by_the_living(ground, before):
-        ground.raw.set_owner(end, 0)
 
 
 def limit_address_range(more_bytes):
