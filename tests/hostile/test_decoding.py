@@ -15,7 +15,7 @@ SEED = 3
 
 @pytest.mark.watchdog(300)
 def test_damaged_encodings_are_loaded_or_refused():
-    crew = Crew(SEED, evidence.scaled(20_000, 250_000), kind=Decodings)
+    crew = Crew(SEED, evidence.scaled(20_000, 150_000), kind=Decodings)
     account = crew.run()
     assert not crew.findings, json.dumps(crew.findings, indent=1)
     crew.close()

@@ -43,7 +43,7 @@ def test_a_mutated_segment_gives_errors_or_results(carry_out):
 
 @pytest.mark.watchdog(300)
 def test_a_queue_in_use_under_a_scribbler_gives_errors_or_results(carry_out):
-    seconds = evidence.scaled(5, 20)
+    seconds = evidence.scaled(5, 12)
     account = carry_out(int(WORKERS * seconds / SLICE_SECONDS), kind=Slices)
     assert account["noticed"] > account["trials"] / 2
     assert account["writes"] > 100 * account["trials"]

@@ -47,7 +47,7 @@ def _pair_of(file_name):
 
 def test_random_pairs_stay_in_the_directory_and_never_share_a_file():
     taken, refused = {}, 0
-    for pair in _pairs(evidence.scaled(3_000, 60_000)):
+    for pair in _pairs(evidence.scaled(3_000, 30_000)):
         try:
             path = path_of(*pair)
         except ValueError:

@@ -9,7 +9,7 @@ import pytest
 from tests import evidence, mounts
 from tests.support import LIMIT
 
-ROUNDS = evidence.scaled(300, 700)
+ROUNDS = evidence.scaled(300, 500)
 TOGETHER = 20 * LIMIT
 
 RUN = """

@@ -22,9 +22,9 @@ from tests.storm.account import account
 from tests.storm.storm import GUEST, WORKERS, Storm
 
 SEED = int(os.environ.get("SHMQUEUE_STORM_SEED", "0")) or secrets.randbits(32)
-TRIALS = evidence.scaled(34, 170)  # of each kind of queue
+TRIALS = evidence.scaled(34, 120)  # of each kind of queue
 # So many of them with somebody who has an owner word in its hands.
-HOLDERS = evidence.scaled(3, 20)
+HOLDERS = evidence.scaled(3, 14)
 
 ENDS = {"tail": TAIL, "head": HEAD, "pool": POOL}
 

@@ -18,7 +18,7 @@ from tests.storm import deaths, queues, storm
 from tests.storm.figures import figures
 
 SEED = int(os.environ.get("SHMQUEUE_STORM_SEED", "0")) or secrets.randbits(32)
-KILLS = evidence.scaled(100, 150)  # of each kind of queue
+KILLS = evidence.scaled(100, 110)  # of each kind of queue
 
 
 @pytest.fixture(scope="module")
