@@ -129,6 +129,16 @@ def broken_links(page):
     return [target for target in targets if not (DOCS / target).exists()]
 
 
+def missing_tests(page):
+    """Return the tests that the page links to by their names, and that their files don't have."""
+    links = re.findall(r"^- \[([^\]]+)\]\((\.\./tests/[^)]+\.py)\)$", page, flags=re.M)
+    return [
+        f"test_{name.replace(' ', '_')}"
+        for name, target in links
+        if f"def test_{name.replace(' ', '_')}(" not in (DOCS / target).read_text()
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail when the page is out of date")
@@ -136,7 +146,7 @@ def main():
     current = PAGE.read_text()
     page = with_section(current, "figures", render_figures())
     page = with_section(page, "rivals", render_rivals())
-    if missing := broken_links(page):
+    if missing := broken_links(page) or missing_tests(page):
         return f"{PAGE.name} names what is not there: {', '.join(missing)}"
     if arguments.check:
         if page != current:

@@ -205,6 +205,15 @@ class TestLivingOwners:
         function(LIMIT)
         assert _takeovers(queue) == 0
 
+    def test_who_waits_for_a_stopped_one_leaves_the_core_to_others(self, raw, live_tag, call):
+        end, function, error = call
+        raw.set_owner(end, live_tag)
+        before = time.thread_time()
+        with pytest.raises(error):
+            function(1)
+        assert time.thread_time() - before < 0.2  # of a second
+        raw.set_owner(end, 0)
+
     def test_calls_that_may_not_block_give_up(self, queue, raw, live_tag):
         queue.put("x")
         raw.set_owner(TAIL, live_tag)

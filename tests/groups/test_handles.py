@@ -1,6 +1,8 @@
 """Handles on groups: taking in batches and in loops, and in other processes."""
 
 import multiprocessing
+import time
+from queue import Empty, Full
 
 import pytest
 
@@ -60,3 +62,17 @@ class TestTravelling:
         stream = make_stream(groups=["a"])
         stream.put("item")
         assert run_in_fork(stream.group("a").get) == "item"
+
+
+def test_calls_that_wait_leave_the_core_to_others(make_stream):
+    stream = make_stream(capacity=1, groups={"a": {}, "b": {"after": "a"}})
+    before = time.thread_time()
+    with stream.group("a") as first, stream.group("b") as second:
+        with pytest.raises(Empty):
+            first.get(timeout=0.5)
+        stream.put("fills it")
+        with pytest.raises(Empty):
+            second.get(timeout=0.5)
+        with pytest.raises(Full):
+            stream.put("too much", timeout=0.5)
+    assert time.thread_time() - before < 0.2  # of one and a half seconds
