@@ -14,6 +14,9 @@ FAULT_JOBS ?= 3
 # How long `make soak` takes; ARGS="--seed N" repeats a run.
 SOAK_SECONDS ?= 600
 
+# The commit that `make cost` compares with.
+OLDER ?= 357821c
+
 # Nothing of the caller's Python set-up may leak into ours.
 unexport PYTHONPATH
 unexport PYTHONHOME
@@ -32,7 +35,7 @@ FLAGS := $(strip debug=$(SHMQUEUE_DEBUG) sanitize=$(SHMQUEUE_SANITIZE) cc=$(CC))
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-all soak faults killpoints double-faults explore storm mutations fuzz asan tsan \
-    memcheck rivals reliability compat check lint format bench docs-table clean distclean FORCE
+    memcheck rivals cost reliability compat check lint format bench docs-table clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{printf "%-18s %s\n", $$1, $$2}'
@@ -139,6 +142,13 @@ memcheck: ## a smoke set under valgrind
 
 rivals: $(VENV)/.bench ## the same kills for other queues: how many until each stops for good
 	$(PY) -m benchmarks.kills --reports $(REPORTS) $(ARGS)
+
+# Beside each other in one run: the queue before it was made to survive, and as it is.
+cost: $(READY) ## what surviving costs on the hot path: CPU time, by turns with the commit OLDER
+	rm -rf build/older && mkdir -p build/older
+	git archive $(OLDER) | tar -x -C build/older
+	cd build/older && "$(abspath $(PY))" setup.py --quiet build_ext --inplace
+	$(PY) -m benchmarks.builds build/older . --rounds 9 --names $(OLDER) HEAD --reports $(REPORTS) $(ARGS)
 
 reliability: $(READY) ## write docs/reliability.md from the reports
 	$(PY) tools/reliability_page.py

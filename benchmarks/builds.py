@@ -109,13 +109,26 @@ def main(arguments=None):
     parser.add_argument("older", type=Path, help="folder of a build")
     parser.add_argument("newer", type=Path, help="folder of the build that is compared with it")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--names", nargs=2, help="what to call the two in the report")
+    parser.add_argument("--reports", metavar="FOLDER", help="keep the figures there")
     asked = parser.parse_args(arguments)
     folders = [asked.older.resolve(), asked.newer.resolve()]
     for folder in folders:
         if not list(folder.glob("shmqueue/_core*.so")):
             parser.error(f"{folder} is not built: make build there")
+    figures = dict(zip(("older", "newer"), asked.names or map(str, folders), strict=True))
     for case, found in compare(folders, asked.rounds).items():
-        print(f"{case}: {median(found):.3f} ({min(found):.3f} to {max(found):.3f})", flush=True)
+        figures[case] = f"{median(found):.3f} ({min(found):.3f} to {max(found):.3f})"
+        print(f"{case}: {figures[case]}", flush=True)
+    if asked.reports:
+        _keep(figures, asked.rounds, asked.reports)
+
+
+def _keep(figures, rounds, folder):
+    # The workers have nothing of the project but the package that they measure.
+    from tests import evidence
+
+    evidence.report("cost", {**figures, "rounds": rounds}, folder)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ RIVALS = DOCS / "benchmarks-kills.md"
 # In the order of the page: the file of the report, what ran, the command that runs it again, and
 # which of its figures are told; the report has all of them.
 SANITIZED = "tests_passed tests_failed tests_left_out findings"
+COST = ["older", "8-byte bytes", "int", "dict", "int, batches of 100", "rounds"]
 TOPICS = [
     (
         *("instructions", "Killed at every instruction", "make killpoints"),
@@ -76,6 +77,7 @@ TOPICS = [
     ("asan", "AddressSanitizer and UndefinedBehaviorSanitizer", "make asan", SANITIZED),
     ("tsan", "ThreadSanitizer", "make tsan", SANITIZED),
     ("memcheck", "valgrind's memcheck", "make memcheck", SANITIZED),
+    ("cost", "CPU time of a put and a get, against that before", "make cost", COST),
 ]
 
 
@@ -90,7 +92,7 @@ def render_figures():
         report = json.loads(path.read_text())
         figures = "; ".join(
             f"{name.replace('_', ' ')} {_shown(report['figures'][name])}"
-            for name in told.split()
+            for name in (told.split() if isinstance(told, str) else told)
             if name in report["figures"]
         )
         machine = report["machine"]

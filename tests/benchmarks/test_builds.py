@@ -1,5 +1,6 @@
 """Two builds by turns: each is used, and its time is put down to it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -41,3 +42,12 @@ def test_a_folder_without_a_build_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         builds.main([str(ROOT), str(tmp_path)])
     assert "is not built: make build there" in capsys.readouterr().err
+
+
+def test_a_report_tells_the_ratio_of_each_case_and_what_was_compared(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(builds, "compare", lambda folders, rounds: {"int": [1.5, 1.0, 2.0]})
+    folders = [str(build(name, 1)) for name in ("a", "b")]
+    builds.main([*folders, "--names", "old", "new", "--reports", str(tmp_path / "reports")])
+    figures = json.loads((tmp_path / "reports" / "cost.json").read_text())["figures"]
+    assert figures["int"] == "1.500 (1.000 to 2.000)"
+    assert (figures["older"], figures["newer"]) == ("old", "new")
