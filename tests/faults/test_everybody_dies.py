@@ -14,7 +14,8 @@ ARRAY_BYTES = 96 << 20
 
 # Processes with a named queue, unnamed ones, and arrays that lie in both.
 FAMILY = """
-    import json, multiprocessing, os, sys, time
+    import faulthandler, json, multiprocessing, os, sys, time
+    from queue import Empty
     import numpy
     import shmqueue
     from shmqueue import SharedMemoryQueue
@@ -22,15 +23,27 @@ FAMILY = """
     array = numpy.ones({size}, "uint8")
 
     def work(named, unnamed, results, traffic):
+        faulthandler.dump_traceback_later(30, exit=True)
         kept = [named.get(), unnamed.get()]
-        assert all(one[-1] == 1 and not one.flags.owndata for one in kept)
+        assert all(one[-1] == 1 and not one.flags.owndata for one in kept), named.get_metrics()
         named.put(("from a child", os.getpid()))
         results.put(os.getpid())
+        faulthandler.cancel_dump_traceback_later()
         while True:
             traffic.put("more")
             traffic.get()
 
+    def next_of(results, workers):
+        for _ in range(200):
+            try:
+                return results.get(timeout=0.2)
+            except Empty:
+                ended = [worker.exitcode for worker in workers if worker.exitcode is not None]
+                assert not ended, f"workers ended with {{ended}}"
+        raise AssertionError("nobody has ended, and nobody answers")
+
     if __name__ == "__main__":
+        faulthandler.dump_traceback_later(45, exit=True)
         context = multiprocessing.get_context("fork")
         named = SharedMemoryQueue("q", create=True, run_id=sys.argv[1])
         unnamed, results, traffic = [shmqueue.Queue(ctx=context) for _ in range(3)]
@@ -41,10 +54,11 @@ FAMILY = """
             unnamed.put(array)
         for worker in workers:
             worker.start()
-        pids = [results.get(timeout=60) for _ in workers]
+        pids = [next_of(results, workers) for _ in workers]
         named.put(array)
         unnamed.put(array)
         named.put("the last one")
+        faulthandler.cancel_dump_traceback_later()
         print(json.dumps(pids), flush=True)
         time.sleep(600)
 """
@@ -59,7 +73,9 @@ def _shared_memory_bytes():
 def test_nothing_is_left_but_a_named_queue_with_all_that_was_put(programs, run_id):
     before = _shared_memory_bytes()
     family = programs.start(FAMILY.format(size=ARRAY_BYTES // 8), run_id)
-    pids = [family.pid, *json.loads(family.stdout.readline())]
+    said = family.stdout.readline()
+    assert said, family.communicate(timeout=LIMIT)[1]
+    pids = [family.pid, *json.loads(said)]
     assert _shared_memory_bytes() - before > ARRAY_BYTES // 2
     # Nobody has the time to notice the death of another.
     for pid in pids:
