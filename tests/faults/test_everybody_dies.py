@@ -14,7 +14,7 @@ ARRAY_BYTES = 96 << 20
 
 # Processes with a named queue, unnamed ones, and arrays that lie in both.
 FAMILY = """
-    import faulthandler, json, multiprocessing, os, sys, time
+    import json, multiprocessing, os, sys, time
     from queue import Empty
     import numpy
     import shmqueue
@@ -23,12 +23,10 @@ FAMILY = """
     array = numpy.ones({size}, "uint8")
 
     def work(named, unnamed, results, traffic):
-        faulthandler.dump_traceback_later(30, exit=True)
         kept = [named.get(), unnamed.get()]
         assert all(one[-1] == 1 and not one.flags.owndata for one in kept), named.get_metrics()
         named.put(("from a child", os.getpid()))
         results.put(os.getpid())
-        faulthandler.cancel_dump_traceback_later()
         while True:
             traffic.put("more")
             traffic.get()
@@ -43,12 +41,11 @@ FAMILY = """
         raise AssertionError("nobody has ended, and nobody answers")
 
     if __name__ == "__main__":
-        faulthandler.dump_traceback_later(45, exit=True)
         context = multiprocessing.get_context("fork")
         named = SharedMemoryQueue("q", create=True, run_id=sys.argv[1])
         unnamed, results, traffic = [shmqueue.Queue(ctx=context) for _ in range(3)]
         queues = (named, unnamed, results, traffic)
-        workers = [context.Process(target=work, args=queues) for _ in range(3)]
+        workers = [context.Process(target=work, args=queues, daemon=True) for _ in range(3)]
         for _ in workers:
             named.put(array)
             unnamed.put(array)
@@ -58,7 +55,6 @@ FAMILY = """
         named.put(array)
         unnamed.put(array)
         named.put("the last one")
-        faulthandler.cancel_dump_traceback_later()
         print(json.dumps(pids), flush=True)
         time.sleep(600)
 """
