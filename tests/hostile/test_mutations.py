@@ -50,24 +50,27 @@ def test_a_queue_in_use_under_a_scribbler_gives_errors_or_results(carry_out):
     evidence.report("hostile", {f"live_{name}": count for name, count in account.items()})
 
 
-@pytest.mark.watchdog(60)
-def test_a_slice_ends_though_a_destructor_waits_for_the_living():
-    waits = []
+class SubscriptionsLeftBehind(Slices):
+    """Slices in which a destructor waits for the living, and then the call itself."""
 
-    def leave_a_subscription_behind(used):
+    def __init__(self, token, seed):
+        super().__init__(token, seed)
+        self._weights = [ground.label == "stream_followed" for ground in self._grounds]
+        self._calls["stream_followed"] = {"leave behind": self._leave_behind}
+        self._left = False
+
+    def _leave_behind(self, used):
         circle = [used.stream.subscribe(policy="lag")]
         circle.append(circle)
-        if threading.current_thread() is threading.main_thread() and not waits:
-            waits.append("destructor")
-            slices.ground.raw.set_owner(HEAD, max(slices._tags))
+        if threading.current_thread() is threading.main_thread() and not self._left:
+            self._left = True
+            ground, _ = self._watched
+            ground.raw.set_owner(HEAD, max(self._tags))
             del circle
             gc.collect()  # what interrupts a destructor is lost
             used.stream.remove_group("second")
 
-    with Slices(f"destructor-{secrets.token_hex(3)}", COMMIT_SEED) as slices:
-        labels = [ground.label for ground in slices._grounds]
-        slices._weights = [label == "stream_followed" for label in labels]
-        slices.ground = slices._grounds[labels.index("stream_followed")]
-        slices._calls["stream_followed"] = {"leave": leave_a_subscription_behind}
-        assert slices.run(0) == "waited"
-    assert waits
+
+@pytest.mark.watchdog(120)
+def test_a_slice_ends_though_a_destructor_waits_for_the_living(carry_out):
+    assert carry_out(1, kind=SubscriptionsLeftBehind)["waited"] == 1
