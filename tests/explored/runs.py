@@ -107,7 +107,6 @@ FULL = [
     _run("batches", kills=1),
     _run("batches-long", kills=1),
     _run("two-producers"),
-    _run("threads"),
     _run("shutdown-waiters", kills=1),
     *(_run(scenario, kills=1, preemptions=2) for scenario in BOUNDED if scenario not in LARGE),
     *(_run(scenario, kills=1, preemptions=1) for scenario in LARGE),
@@ -123,7 +122,7 @@ FULL = [
     _run("poll", kills=1, expiries=1),
     _run("pair", kills=1, every_access=True),
     _run("takeover-both", kills=2, every_access=True),
-    _run("pair", weak=True),
+    _run("pair", kills=1, preemptions=1, weak=True),
     _run("takeover-both", kills=1, weak=True),
     _run("reborn", kills=1, preemptions=1, weak=True),
     _run("join", kills=1, preemptions=1, weak=True),
@@ -138,6 +137,8 @@ FULL = [
 
 # As far as the time goes: what does not come to its end is told as cut short.
 FURTHER = [
+    _run("threads"),
+    _run("pair", weak=True),
     *(_run(run.scenario, kills=2, expiries=1) for run in WHOLE),
     *(_run(scenario, kills=1) for scenario in BOUNDED),
     *(_run(scenario, kills=2, expiries=1, preemptions=3) for scenario in BOUNDED),
