@@ -143,8 +143,10 @@ memcheck: ## a smoke set under valgrind
 rivals: $(VENV)/.bench ## the same kills for other queues: how many until each stops for good
 	$(PY) -m benchmarks.kills --reports $(REPORTS) $(ARGS)
 
-# Beside each other in one run: the queue before it was made to survive, and as it is.
-cost: $(READY) ## what surviving costs on the hot path: CPU time, by turns with the commit OLDER
+# OLDER: before what these targets look for was looked for, and mended; and before streams.
+cost: $(READY) ## CPU time of the hot path, by turns with the commit OLDER
+	@git rev-parse --verify --quiet "$(OLDER)^{commit}" >/dev/null || { \
+	    echo "There is no commit $(OLDER) here: make cost needs the whole history." >&2; exit 1; }
 	rm -rf build/older && mkdir -p build/older
 	git archive $(OLDER) | tar -x -C build/older
 	cd build/older && "$(abspath $(PY))" setup.py --quiet build_ext --inplace

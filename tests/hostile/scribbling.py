@@ -76,7 +76,8 @@ class Slices(Trials):
         finally:
             self._words[WANTED] = 0
             queue.close()
-        wait_until(lambda: not other.is_alive(), "the other thread to end", PATIENCE_SECONDS)
+        # For longer than the alarm does.
+        wait_until(lambda: not other.is_alive(), "the other thread to end", 2 * PATIENCE_SECONDS)
         raised += other.result()
         wait_until(lambda: not self._words[BUSY], "the scribbler to rest")
         self.writes = self._words[WRITTEN] - began

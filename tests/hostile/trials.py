@@ -107,6 +107,7 @@ class Trials:
             self._watch(ground)
             outcome = self._use(ground, rng)
         except Stuck as stuck:
+            self._watched = None  # at once: it would ring again
             if not stuck.waited:
                 raise Finding("a call did not end") from None
             outcome = "waited"

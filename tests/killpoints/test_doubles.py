@@ -21,7 +21,7 @@ CHOSEN = evidence.scaled(
         ("stream", "two", "remove", "open"),
         ("stream", "followed", "get_more", "follow"),
     ],
-    COMBINATIONS[::16],
+    COMBINATIONS[::17],
 )
 
 
