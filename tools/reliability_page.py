@@ -18,7 +18,7 @@ COST = ["older", "8-byte bytes", "int", "dict", "int, batches of 100", "rounds"]
 TOPICS = [
     (
         *("instructions", "Killed at every instruction", "make killpoints"),
-        "operations_from_states kills in_calls findings",
+        "operations_from_states at_most_so_many_kills_in_each_operation kills in_calls findings",
     ),
     (
         *("killpoints", "Killed at every change of shared memory", "make faults"),
@@ -26,7 +26,8 @@ TOPICS = [
     ),
     (
         *("double-faults", "The same, and whoever takes over as well", "make double-faults"),
-        "double_fault_combinations double_fault_kills double_fault_pairs double_fault_findings",
+        "double_fault_combinations double_fault_images at_most_so_many_kills_over_each_image"
+        " double_fault_kills double_fault_pairs double_fault_findings",
     ),
     (
         *("lifecycle", "Killed at every system call", "make faults"),

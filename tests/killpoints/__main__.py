@@ -91,6 +91,9 @@ def main():
             sys.exit(f"cannot be shown here: {reason}")
     outcomes = record.outcomes()
     figures = single_sums(outcomes) if asked.singles else doubles.add_up(outcomes)
+    if asked.trials:
+        name = "kills_in_each_operation" if asked.singles else "kills_over_each_image"
+        figures["at_most_so_many_" + name] = asked.trials
     if sys.stdout.isatty():
         print()
     for outcome in outcomes:
