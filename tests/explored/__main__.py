@@ -18,7 +18,7 @@ import time
 from tests import evidence
 from tests.explored.build import BuildError, build
 from tests.explored.exploring import explore, replay, story, summary
-from tests.explored.runs import FULL, FURTHER, _run
+from tests.explored.runs import FULL, FURTHER, LONGEST, _run
 from tests.explored.twins import TWINS
 
 
@@ -33,15 +33,18 @@ def line(account):
     )
 
 
-def explore_all(runs, seconds):
+def explore_all(runs, seconds, whole):
     """Explore on all cores; yields each run with its account.
 
-    What a run does not need of its share of the time goes to those after it.
+    Those of `whole`, which come first, to their ends; the others share what is left of the time.
+    What a run does not need of its share goes to those after it.
     """
     ends, cores = time.monotonic() + seconds, os.cpu_count()
-    left = iter(range(len(runs), 0, -1))
+    left = iter(range(len(runs) - len(whole), 0, -1))
 
     def explore_one(run):
+        if run in whole:
+            return explore(run)
         share = (ends - time.monotonic()) * cores / next(left)
         return explore(run, seconds=max(1, int(share)))
 
@@ -104,8 +107,10 @@ def main():
 
 def further(options):
     """Explore, and report; returns the exit status."""
-    runs = list(dict.fromkeys([*FULL, *FURTHER]))
+    whole = {*LONGEST, *FULL}
+    runs = list(dict.fromkeys([*LONGEST, *FULL, *FURTHER]))
     if options.only:
+        whole = set()
         bounds = {"weak": options.weak, "every_access": options.every_access}
         if options.preemptions is not None:
             bounds["preemptions"] = options.preemptions
@@ -113,11 +118,12 @@ def further(options):
             _run(options.only, kills=options.kills or 0, expiries=options.expiries or 0, **bounds)
         ]
     if options.twin:
+        whole = set()
         runs = [run._replace(changes=TWINS[options.twin].run.changes) for run in runs]
     began = time.monotonic()
     seconds = options.minutes * 60
     accounts, problems = [], []
-    for run, account in explore_all(runs, seconds):
+    for run, account in explore_all(runs, seconds, whole):
         accounts.append(account)
         print(("\r" if sys.stdout.isatty() else "") + line(account), flush=True)
         if account["violation"]:
